@@ -1,0 +1,1 @@
+//! Centrifuge client protocol v2 codec without I/O.

@@ -1,0 +1,3 @@
+//! WebSocket gateway for chats of any size.
+
+fn main() {}

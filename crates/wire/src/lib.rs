@@ -1,0 +1,1 @@
+//! Gateway-router protocol without I/O.

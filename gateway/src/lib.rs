@@ -1,0 +1,1 @@
+//! WebSocket edge: sessions, chats, fan-out, router links.

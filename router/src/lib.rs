@@ -1,0 +1,1 @@
+//! Chat sequencing, history, links to gateways.

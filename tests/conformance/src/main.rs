@@ -1,0 +1,3 @@
+//! Echo service for the Autobahn cases.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Host doctor and capacity planner.
