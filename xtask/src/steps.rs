@@ -122,6 +122,7 @@ pub(crate) fn fuzz(seconds: u32) -> Result<()> {
 
 fn deny() -> Result<()> {
     let program = tools::cargo(tools::CARGO_DENY, &["--no-default-features"])?;
+    run(cargo().args(["fetch", "--quiet", "--locked"]))?;
     // `advisories` needs a database that is fetched with git; the other three work from the lock file and the registry cache.
     run(Command::new(program).current_dir(root()).args(["--offline", "check", "bans", "licenses", "sources"]))
 }
