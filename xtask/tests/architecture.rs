@@ -198,6 +198,7 @@ fn the_rules_can_fail() {
     let long = format!("fn long() {{\n{}}}\n", "    work();\n".repeat(LINES_PER_FUNCTION_MAX));
     assert_eq!(long_functions(&long).len(), 1);
     assert!(long_functions("fn short() {\n    work();\n}\n").is_empty());
+    assert!(long_functions(&format!("fn declared(\n    a: u8,\n);\n{long}")).len() == 1);
 }
 
 fn unsafe_lines(text: &str) -> Vec<String> {
@@ -255,8 +256,10 @@ fn long_functions(text: &str) -> Vec<String> {
         if !declares {
             continue;
         }
+        let signature = lines[start..].iter().position(|line| line.ends_with(['{', '}', ';'])).unwrap_or(0);
         let close = format!("{}}}", " ".repeat(indent));
-        let length = lines[start..].iter().position(|line| *line == close).map_or(1, |end| end + 1);
+        let body = if lines[start + signature].ends_with('{') { &lines[start..] } else { &[] };
+        let length = body.iter().position(|line| *line == close).map_or(1, |end| end + 1);
         if length > LINES_PER_FUNCTION_MAX {
             wrong.push(format!("line {}: {length} lines, at most {LINES_PER_FUNCTION_MAX}: {code}", start + 1));
         }
