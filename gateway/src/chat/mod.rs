@@ -1,0 +1,3 @@
+//! One chat on one core.
+
+mod lane;
