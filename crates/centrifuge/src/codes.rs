@@ -252,3 +252,72 @@ pub fn safe_reason(reason: &str) -> Cow<'_, str> {
 fn cut(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn safe(reason: &str) -> bool {
+        reason.len() <= MAX_REASON_BYTES && serde_json::from_str::<serde::de::IgnoredAny>(reason).is_err()
+    }
+
+    proptest! {
+        #[test]
+        fn any_reason_becomes_safe(reason in "\\PC{0,80}|[0-9]{0,300}|[\"\\[{} 1]{0,10}|.{0,200}") {
+            let made = safe_reason(&reason);
+            prop_assert!(safe(&made), "{reason:?} became {made:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_that_clients_take_as_advice_are_marked() {
+        assert_eq!(safe_reason("going down"), "going down");
+        assert_eq!(safe_reason(""), "");
+        assert_eq!(safe_reason("503"), "reason: 503");
+        assert_eq!(safe_reason(" true "), "reason:  true ");
+        assert_eq!(safe_reason(r#"{"reconnect":true}"#), r#"reason: {"reconnect":true}"#);
+        assert_eq!(safe_reason(&"é".repeat(100)).len(), 122, "cut at a character");
+        assert!(safe(&safe_reason(&format!("{}x", "1".repeat(123)))));
+    }
+
+    #[test]
+    fn built_in_codes_are_safe_and_ascending() {
+        for code in CloseCode::ALL {
+            assert!(safe(code.reason()));
+            assert_eq!(CloseCode::from_code(code.code()), Some(*code));
+            assert_eq!(code.reconnects(), code.code() < 3500, "{code}");
+            assert_eq!(CloseAdvice::from(*code).code(), code.code());
+        }
+        assert!(CloseCode::ALL.is_sorted_by_key(|code| code.code()));
+        for code in UnsubscribeCode::ALL {
+            assert!(safe(code.reason()));
+            assert_eq!(code.resubscribes(), *code != UnsubscribeCode::Server);
+        }
+        for code in ErrorCode::ALL {
+            let error = ProtocolError::from(*code);
+            assert_eq!(error.temporary, [100, 111, 113].contains(&error.code), "{code}");
+        }
+        assert_eq!(CloseCode::Shutdown.to_string(), "3001 shutdown");
+    }
+
+    #[test]
+    fn ranges_of_reconnecting_codes() {
+        for code in [1000, 1001, 1006, 1011, 1012, 1013, 3000, 3499, 4000, 4499] {
+            assert!(reconnects(code), "{code}");
+        }
+        for code in [1009, 3500, 3999, 4500, 4999] {
+            assert!(!reconnects(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn an_application_closes_with_its_own_codes() {
+        let advice = CloseAdvice::new(4500, "banned").unwrap();
+        assert_eq!((advice.code(), advice.reason(), advice.reconnects()), (4500, "banned", false));
+        assert_eq!(CloseAdvice::new(4001, "1").unwrap().reason(), "reason: 1");
+        for code in [0, 1000, 2999, 5000, 65_536 + 3000] {
+            assert_eq!(CloseAdvice::new(code, ""), Err(InvalidCloseCode(code)));
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The outer message in both directions: an id and one of several named bodies.
 
 use crate::encoding::Encoding;
-use crate::json::{Object, ObjectWriter, write_integer};
+use crate::json::{Object, ObjectWriter, write_unsigned};
 use crate::varint;
 
 /// Wire type of length-delimited fields.
@@ -57,7 +57,7 @@ fn write_json(id: u32, field: Option<&Field<'_>>, out: &mut Vec<u8>) {
     separate(out);
     let mut object = ObjectWriter::new(out);
     if id != 0 {
-        write_integer(id.into(), object.key("id"));
+        write_unsigned(id.into(), object.key("id"));
     }
     if let Some(field) = field {
         field.body.write_json(object.key(field.name));

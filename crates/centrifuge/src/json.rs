@@ -10,6 +10,9 @@ use bytes::Bytes;
 use serde::de::{DeserializeOwned, MapAccess};
 use serde_json::value::RawValue;
 
+/// Longest decimal `u64`: 18446744073709551615.
+const DECIMAL_MAX: usize = 20;
+
 /// A field's value in JSON.
 pub(crate) trait Value: Sized {
     /// Whether the field is left out when written.
@@ -21,14 +24,14 @@ pub(crate) trait Value: Sized {
 }
 
 macro_rules! number {
-    ($($type:ty),*) => {$(
+    ($($type:ty: $write:ident),*) => {$(
         impl Value for $type {
             fn is_absent(&self) -> bool {
                 *self == 0
             }
 
             fn write(&self, out: &mut Vec<u8>) {
-                write_integer(i128::from(*self), out);
+                $write((*self).into(), out);
             }
 
             fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {
@@ -38,7 +41,7 @@ macro_rules! number {
     )*};
 }
 
-number!(u32, u64, i32, i64);
+number!(u32: write_unsigned, u64: write_unsigned, i32: write_signed, i64: write_signed);
 
 impl Value for bool {
     fn is_absent(&self) -> bool {
@@ -75,8 +78,12 @@ impl Value for Bytes {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        // A newline would split the frame. Bodies that went through `sanitize_json` have none.
-        out.extend(self.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+        if self.contains(&b'\n') {
+            // It would split the frame. Bodies that went through `sanitize_json` have none.
+            out.extend(self.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+        } else {
+            out.extend_from_slice(self);
+        }
     }
 
     fn read<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {
@@ -307,10 +314,28 @@ pub(crate) fn write_escaped(text: &str, out: &mut Vec<u8>) {
 }
 
 /// Appends an integer in decimal.
-pub(crate) fn write_integer(value: i128, out: &mut Vec<u8>) {
-    use std::io::Write as _;
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{value}");
+pub(crate) fn write_signed(value: i64, out: &mut Vec<u8>) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    write_unsigned(value.unsigned_abs(), out);
+}
+
+/// Appends an integer in decimal.
+pub(crate) fn write_unsigned(mut value: u64, out: &mut Vec<u8>) {
+    let mut digits = [0u8; DECIMAL_MAX];
+    let mut start = DECIMAL_MAX;
+    for digit in digits.iter_mut().rev() {
+        #[allow(clippy::cast_possible_truncation)] // below ten
+        let low = (value % 10) as u8;
+        *digit = b'0' + low;
+        value /= 10;
+        start -= 1;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
 #[cfg(test)]

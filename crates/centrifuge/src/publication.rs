@@ -2,7 +2,7 @@
 
 use crate::encoding::Encoding;
 use crate::envelope::separate;
-use crate::json::write_escaped;
+use crate::json::{write_escaped, write_unsigned};
 use crate::varint;
 
 pub(crate) const REPLY_PUSH: u8 = 4 << 3 | 2;
@@ -16,9 +16,6 @@ pub(crate) const JSON_PUB: &[u8] = b"\",\"pub\":{";
 pub(crate) const JSON_DATA: &[u8] = b"\"data\":";
 pub(crate) const JSON_OFFSET: &[u8] = b"\"offset\":";
 pub(crate) const JSON_TAIL: &[u8] = b"}}}";
-
-/// Longest decimal `u64`: 18446744073709551615.
-const DECIMAL_MAX: usize = 20;
 
 /// Appends the push of one message: `data` verbatim at `offset` of `channel`. Allocates nothing but what `out` needs to
 /// grow. For JSON, `data` must have passed [`sanitize_json`](crate::sanitize_json). Joins what `out` holds already like
@@ -100,7 +97,7 @@ fn write_json_tail(offset: u64, data: &[u8], out: &mut Vec<u8>) {
     }
     if offset != 0 {
         out.extend_from_slice(JSON_OFFSET);
-        write_decimal(offset, out);
+        write_unsigned(offset, out);
     }
     out.extend_from_slice(JSON_TAIL);
 }
@@ -159,20 +156,4 @@ const fn field_len(len: usize) -> usize {
 
 fn decimal_len(value: u64) -> usize {
     value.checked_ilog10().map_or(1, |digits| digits as usize + 1)
-}
-
-fn write_decimal(mut value: u64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; DECIMAL_MAX];
-    let mut start = DECIMAL_MAX;
-    for digit in digits.iter_mut().rev() {
-        #[allow(clippy::cast_possible_truncation)] // below ten
-        let low = (value % 10) as u8;
-        *digit = b'0' + low;
-        value /= 10;
-        start -= 1;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
