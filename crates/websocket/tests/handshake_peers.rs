@@ -37,7 +37,8 @@ impl Write for Wire {
 }
 
 fn client(protocols: &[&str]) -> ClientHandshake {
-    ClientHandshake::new("chat.example", "/ws?x=1", protocols, &[("Authorization", "Bearer t")], [7; 16]).unwrap()
+    ClientHandshake::new("chat.example", "/ws?x=1", protocols, &[("Authorization", "Bearer t")], [7; 16])
+        .expect("parts that HTTP can carry")
 }
 
 fn answered(mut client: ClientHandshake, answer: &[u8], size: usize) -> Result<ClientProgress, HandshakeFailure> {
