@@ -175,7 +175,12 @@ pub(crate) fn to_gateway(message: &ToGateway, out: &mut Vec<u8>) -> Result<(), E
             put_varint(out, u64::from(*retry_after_ms));
             Ok(())
         }
-        ToGateway::HistoryResult(message) => history_result(out, message),
+        ToGateway::HistoryResult(HistoryResult { request, epoch, offset, publications }) => {
+            let publications = publications
+                .iter()
+                .map(|Publication { offset, time_ms, payload }| (*offset, *time_ms, payload.as_ref()));
+            history_result(out, *request, *epoch, *offset, publications)
+        }
         ToGateway::PresenceResult { request, clients, users } => {
             out.push(types::PRESENCE_RESULT);
             put_varint(out, *request);
@@ -310,19 +315,27 @@ fn subscribed(out: &mut Vec<u8>, message: &Subscribed) -> Result<(), EncodeError
     Ok(())
 }
 
-fn history_result(out: &mut Vec<u8>, message: &HistoryResult) -> Result<(), EncodeError> {
-    if message.publications.len() > MAX_HISTORY_PUBLICATIONS {
+/// A history result of publications given as (offset, time, payload).
+pub(crate) fn history_result<'a>(
+    out: &mut Vec<u8>,
+    request: u64,
+    epoch: u64,
+    top: u64,
+    publications: impl ExactSizeIterator<Item = (u64, u64, &'a [u8])>,
+) -> Result<(), EncodeError> {
+    let count = publications.len();
+    if count > MAX_HISTORY_PUBLICATIONS {
         return Err(EncodeError::OutOfRange { field: "publications" });
     }
     out.push(types::HISTORY_RESULT);
-    put_varint(out, message.request);
-    put_u64(out, message.epoch);
-    put_offset(out, message.offset)?;
-    put_varint(out, message.publications.len() as u64);
+    put_varint(out, request);
+    put_u64(out, epoch);
+    put_offset(out, top)?;
+    put_varint(out, count as u64);
     let mut payload_bytes = 0_usize;
-    for Publication { offset, time_ms, payload } in &message.publications {
-        put_offset(out, *offset)?;
-        put_time(out, *time_ms)?;
+    for (offset, time_ms, payload) in publications {
+        put_offset(out, offset)?;
+        put_time(out, time_ms)?;
         put_bytes(out, payload, MAX_PAYLOAD_BYTES, "payload")?;
         payload_bytes += payload.len();
     }

@@ -222,6 +222,21 @@ impl FrameEncoder {
         self.append(|out| crate::encode::update(out, handle, offset, time_ms, payload))
     }
 
+    /// Appends a `HistoryResult` of publications given as (offset, time in milliseconds, payload), without collecting
+    /// them. `top` is the offset of the chat's newest message.
+    ///
+    /// # Errors
+    /// [`EncodeError`]; nothing has been appended then.
+    pub fn push_history<'a>(
+        &mut self,
+        request: u64,
+        epoch: u64,
+        top: u64,
+        publications: impl ExactSizeIterator<Item = (u64, u64, &'a [u8])>,
+    ) -> Result<(), EncodeError> {
+        self.append(|out| crate::encode::history_result(out, request, epoch, top, publications))
+    }
+
     /// The next frame, if anything is queued.
     pub fn take(&mut self) -> Option<Bytes> {
         if self.closed.is_empty() {

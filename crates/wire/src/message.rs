@@ -188,7 +188,7 @@ pub enum ToGateway {
     Moved {
         /// The slot.
         slot: u16,
-        /// Index of its new endpoint in the list that both sides know.
+        /// [`rank`](crate::placement::rank) of its new endpoint in the list that both sides know.
         endpoint: u16,
     },
     /// Sign of life that wants a `Pong`.
@@ -218,7 +218,7 @@ pub struct Hello {
     pub slots: u16,
     /// [`fingerprint`](crate::placement::fingerprint) of the endpoint list.
     pub topology: u64,
-    /// Index of this endpoint in that list.
+    /// [`rank`](crate::placement::rank) of this endpoint in that list.
     pub endpoint_index: u16,
     /// The gateway's nonce.
     pub nonce: Nonce,
@@ -504,7 +504,7 @@ impl HelloRefusal {
 }
 
 codes! {
-    /// Why a request is not done. Codes below 64 are temporary: the same request may succeed later.
+    /// Why a request is not done. Codes below 64 are temporary: nothing happened, the same request may succeed later.
     pub enum RefusalReason {
         /// The router has too much to do.
         Overloaded = 1,
@@ -528,6 +528,8 @@ codes! {
         BadRequest = 66,
         /// The chat's offsets are used up.
         Exhausted = 67,
+        /// The log may or may not hold the message. With a key the same publish may be repeated safely.
+        OutcomeUnknown = 68,
     }
 }
 

@@ -41,16 +41,26 @@ pub fn endpoint_of(slot: u16, endpoints: &[u64]) -> usize {
     best.map_or(0, |(_, _, index)| index)
 }
 
-/// Identity of an endpoint list, in order (links name endpoints by index): XXH3 over each name's length (4 bytes LE)
-/// and bytes.
+/// Identity of an endpoint list, whatever its order: XXH3 over each name's length (4 bytes LE) and bytes, the names
+/// sorted by their bytes.
 #[must_use]
 pub fn fingerprint(endpoints: &[&str]) -> u64 {
+    let mut sorted = endpoints.to_vec();
+    sorted.sort_unstable();
     let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-    for name in endpoints {
+    for name in sorted {
         hasher.update(&u32::try_from(name.len()).unwrap_or(u32::MAX).to_le_bytes());
         hasher.update(name.as_bytes());
     }
     hasher.digest()
+}
+
+/// The number of `endpoint` in the list sorted by bytes, which is how links name it: the same on all nodes, whatever
+/// the order in their configurations. A name that is not in the list gets the number at which it would stand.
+#[must_use]
+pub fn rank(endpoint: &str, endpoints: &[&str]) -> u16 {
+    let before = endpoints.iter().filter(|&&name| name < endpoint).count();
+    u16::try_from(before).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]
@@ -112,9 +122,17 @@ mod tests {
     }
 
     #[test]
+    fn ranks_do_not_depend_on_the_order_of_the_list() {
+        for list in [["c", "a", "b"], ["a", "b", "c"]] {
+            assert_eq!(["a", "b", "c"].map(|name| rank(name, &list)), [0, 1, 2]);
+        }
+    }
+
+    #[test]
     fn fingerprints_tell_lists_apart() {
         assert_eq!(fingerprint(&["a:1", "b:1"]), fingerprint(&["a:1", "b:1"]));
-        assert_ne!(fingerprint(&["a:1", "b:1"]), fingerprint(&["b:1", "a:1"]));
+        assert_eq!(fingerprint(&["a:1", "b:1"]), fingerprint(&["b:1", "a:1"]));
+        assert_ne!(fingerprint(&["a:1", "b:1"]), fingerprint(&["a:1", "b:2"]));
         assert_ne!(fingerprint(&["ab"]), fingerprint(&["a", "b"]));
         assert_ne!(fingerprint(&[]), fingerprint(&[""]));
     }

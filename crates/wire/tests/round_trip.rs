@@ -69,6 +69,17 @@ proptest! {
     }
 
     #[test]
+    fn the_short_cut_for_history_writes_the_same_bytes(message in to_gateway()) {
+        if let ToGateway::HistoryResult(result) = &message {
+            let (mut short, mut plain) = (FrameEncoder::new(), FrameEncoder::new());
+            let publications = result.publications.iter().map(|each| (each.offset, each.time_ms, each.payload.as_ref()));
+            short.push_history(result.request, result.epoch, result.offset, publications).expect("valid");
+            plain.push(&message).expect("valid");
+            prop_assert_eq!(short.take(), plain.take());
+        }
+    }
+
+    #[test]
     fn the_short_cut_for_updates_writes_the_same_bytes(
         handle: u32, offset in 0..1_u64 << 53, time_ms in 0..1_u64 << 48, payload in vec(any::<u8>(), 0..200),
     ) {
