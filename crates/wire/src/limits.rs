@@ -6,6 +6,10 @@ pub const FRAME_HEADER_BYTES: usize = 8;
 /// Largest frame body, 1 MiB. A receiver buffers at most this much per link before it has checked a byte of it.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
 
+/// Largest frame body before the handshake is done, 4 KiB: a hello has at most 1,024 bytes of extensions, 256 of node
+/// name and 60 of the rest.
+pub const MAX_HANDSHAKE_BODY_BYTES: usize = 4 << 10;
+
 /// Body size at which a sender closes a frame and begins the next: 64 KiB is 500 updates of 100 bytes, so the header
 /// and the checksum call vanish in the batch, while a receiver still begins work after 50 µs on a 10 Gbit/s line.
 pub const TARGET_BODY_BYTES: usize = 64 << 10;
