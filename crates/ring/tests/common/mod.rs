@@ -1,5 +1,6 @@
 //! What the tests of this folder share: a reactor with its events, and peers made of blocking std sockets.
 #![allow(dead_code, unreachable_pub)] // every test file uses its own part
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
