@@ -1,0 +1,4 @@
+//! What the comparisons share: CPU time of a process, pinning, medians and spread.
+
+pub mod cpu;
+pub mod summary;
