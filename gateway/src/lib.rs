@@ -9,10 +9,16 @@
 //! | [`config`] | everything that can be configured, each limit a documented constant |
 //! | [`control`] | what the admin thread may ask of a running gateway |
 
-#[allow(dead_code, reason = "the driver that uses it follows")]
+#[allow(dead_code, unused_imports, reason = "the driver that uses it follows")]
 mod chat;
 pub mod config;
 #[allow(dead_code, reason = "the driver that uses it follows")]
 pub mod control;
 #[allow(dead_code, reason = "the driver that uses it follows")]
+mod fanout;
+#[allow(dead_code, reason = "the driver that uses it follows")]
+mod pace;
+#[allow(dead_code, reason = "the driver that uses it follows")]
 mod placement;
+#[allow(dead_code, reason = "the driver that uses it follows")]
+mod time;
