@@ -6,9 +6,11 @@
 //!
 //! | Module | What it is |
 //! |---|---|
+//! | [`auth`] | tokens, permissions, `Origin` |
 //! | [`config`] | everything that can be configured, each limit a documented constant |
 //! | [`control`] | what the admin thread may ask of a running gateway |
 
+pub mod auth;
 #[allow(dead_code, unused_imports, reason = "the driver that uses it follows")]
 mod chat;
 pub mod config;
