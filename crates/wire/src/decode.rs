@@ -12,6 +12,7 @@ use crate::message::{
     UnsubscribedReason, Update, Welcome,
 };
 use crate::version::{Features, VersionRange};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -293,7 +294,7 @@ fn signal(reader: &mut Reader<'_>) -> Result<Signal, MessageError> {
             for _ in 0..count {
                 except.push(reader.text("except")?);
             }
-            Ok(Signal::Disconnect(Disconnect { user, client, code, reason, except }))
+            Ok(Signal::Disconnect(Box::new(Disconnect { user, client, code, reason, except })))
         }
         _ => Err(MessageError::OutOfRange { field: "signal" }),
     }

@@ -373,7 +373,8 @@ fn put_stats(out: &mut Vec<u8>, stats: &NodeStats) {
 
 fn put_signal(out: &mut Vec<u8>, signal: &Signal) -> Result<(), EncodeError> {
     match signal {
-        Signal::Disconnect(Disconnect { user, client, code, reason, except }) => {
+        Signal::Disconnect(disconnect) => {
+            let Disconnect { user, client, code, reason, except } = &**disconnect;
             if except.len() > MAX_SIGNAL_EXCEPTIONS {
                 return Err(EncodeError::OutOfRange { field: "except" });
             }

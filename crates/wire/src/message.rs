@@ -6,6 +6,7 @@ use crate::auth::{Mac, Nonce};
 use crate::error::{EncodeError, MessageError};
 use crate::text::{ChatName, Text};
 use crate::version::{Features, VersionRange};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -354,8 +355,8 @@ pub struct HistoryResult {
 /// Something that every gateway must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// Close connections.
-    Disconnect(Disconnect),
+    /// Close connections. Boxed: it is rare, and would double the size of [`ToGateway`].
+    Disconnect(Box<Disconnect>),
 }
 
 /// Which connections to close, and how. Empty `user` and `client` match nothing.
@@ -572,6 +573,9 @@ codes! {
         Replaced = 5,
     }
 }
+
+/// A message is moved out of the decoder for each update: it stays within one cache line.
+const _: () = assert!(size_of::<ToGateway>() <= 64);
 
 #[cfg(test)]
 mod tests {

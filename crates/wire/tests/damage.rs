@@ -168,11 +168,11 @@ fn declared_counts_and_lengths_allocate_nothing() {
 }
 
 fn signal() -> corecast_wire::message::Signal {
-    corecast_wire::message::Signal::Disconnect(corecast_wire::message::Disconnect {
+    corecast_wire::message::Signal::Disconnect(Box::new(corecast_wire::message::Disconnect {
         user: corecast_wire::Text::from_static("u"),
         client: corecast_wire::Text::default(),
         code: 3_503,
         reason: corecast_wire::Text::default(),
         except: Vec::new(),
-    })
+    }))
 }

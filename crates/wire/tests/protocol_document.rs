@@ -68,13 +68,13 @@ fn counting<const N: usize>(first: u8) -> [u8; N] {
 }
 
 fn disconnect() -> Signal {
-    Signal::Disconnect(Disconnect {
+    Signal::Disconnect(Box::new(Disconnect {
         user: text("u42"),
         client: text(""),
         code: 3_503,
         reason: text("force disconnect"),
         except: vec![text("c1")],
-    })
+    }))
 }
 
 fn stats() -> NodeStats {

@@ -69,7 +69,7 @@ fn hello() -> impl Strategy<Value = Hello> {
 
 fn signal() -> impl Strategy<Value = Signal> {
     (text(), text(), any::<u16>(), text(), vec(text(), 0..4)).prop_map(|(user, client, code, reason, except)| {
-        Signal::Disconnect(Disconnect { user, client, code, reason, except })
+        Signal::Disconnect(Box::new(Disconnect { user, client, code, reason, except }))
     })
 }
 
