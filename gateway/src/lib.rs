@@ -11,6 +11,8 @@
 //! | [`control`] | what the admin thread may ask of a running gateway |
 
 pub mod auth;
+#[allow(dead_code, reason = "the driver that uses it follows")]
+mod calendar;
 #[allow(dead_code, unused_imports, reason = "the driver that uses it follows")]
 mod chat;
 pub mod config;
@@ -18,6 +20,8 @@ pub mod config;
 pub mod control;
 #[allow(dead_code, reason = "the driver that uses it follows")]
 mod fanout;
+#[allow(dead_code, reason = "the driver that uses it follows")]
+mod outbox;
 #[allow(dead_code, reason = "the driver that uses it follows")]
 mod pace;
 #[allow(dead_code, reason = "the driver that uses it follows")]
