@@ -110,8 +110,14 @@ impl Reactor {
     /// Submits to make room. `false` if the kernel refuses: it is out of memory, and the caller keeps its frames.
     #[cold]
     fn make_room(&mut self) -> bool {
-        // An error will meet the next turn as well, which reports it.
-        self.flush().is_ok() && !self.ring.is_full()
+        // If all sends of the submission failed, their polls fill the queue again; those do not fail.
+        for _ in 0..2 {
+            // An error will meet the next turn as well, which reports it.
+            if self.flush().is_ok() && !self.ring.is_full() {
+                return true;
+            }
+        }
+        false
     }
 
     #[cold]
