@@ -149,6 +149,7 @@ impl Assembly {
             }
             Err(_) => return Err(Violation::Utf8),
         }
+        debug_assert!(self.message.len() - self.validated < 4, "checked text is checked again");
         Ok(())
     }
 

@@ -134,6 +134,10 @@ fn targets() {
     for bad in ["http:///path", "http://user@other/"] {
         assert_eq!(target(bad).unwrap_err(), Refusal::InvalidHeader("Host"), "{bad}");
     }
+    let mut both = lines();
+    both[0] = "GET http://other/ HTTP/1.1".into();
+    both[1] = "Host: a/b".into();
+    refused(&join(&both), Refusal::InvalidHeader("Host"), 400);
     for bad in ["", " /", "/a b"] {
         assert!(target(bad).is_err(), "{bad}");
     }

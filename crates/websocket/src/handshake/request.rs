@@ -324,7 +324,7 @@ fn is_key(key: &str) -> bool {
     const LENIENT: GeneralPurpose =
         GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
     let mut nonce = [0; 18];
-    key.len() == 24 && LENIENT.decode_slice(key, &mut nonce).is_ok_and(|length| length == 16)
+    LENIENT.decode_slice(key, &mut nonce).is_ok_and(|length| length == 16)
 }
 
 /// Not empty, and nothing that would end an authority (RFC 3986 section 3.2) or names a user.
