@@ -17,7 +17,7 @@ const SUITE_TIME_MAX: Duration = Duration::from_secs(300);
 /// How often to look whether kosoku has ended.
 const CHILD_POLL: Duration = Duration::from_millis(50);
 
-const HOW_TO_INSTALL: &str = "`cargo xtask test conformance` installs it; by hand: python3 -m venv DIR (Debian: package \
+const HOW_TO_INSTALL: &str = "`cargo xtask test --only conformance` installs it; by hand: python3 -m venv DIR (Debian: package \
     python3-venv), DIR/bin/pip install --require-hashes -r tests/conformance/requirements.txt, and KOSOKU=DIR/bin/kosoku";
 
 /// Runs a suite of `expected.json`. True if every verdict is as expected.
