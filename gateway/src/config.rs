@@ -9,6 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::AuthConfig;
+
 /// Everything that [`Gateway::start`](crate::Gateway::start) needs.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -36,6 +38,8 @@ pub struct GatewayConfig {
     pub demo_page: Option<String>,
     /// How long the closes of a drain are spread over. Default: [`DRAIN_WINDOW`].
     pub drain_window: Duration,
+    /// Who may do what. Default: nobody anything.
+    pub auth: AuthConfig,
     /// Everything that is bounded.
     pub limits: Limits,
     /// Intervals and deadlines towards clients.
@@ -158,6 +162,8 @@ pub const HISTORY_MESSAGES: usize = 300;
 pub const INPUT_RATE: u32 = 50_000;
 /// Pings, pongs and empty or refused frames cost this many units: 200 a second are allowed.
 pub const CONTROL_COST: u32 = INPUT_RATE / 200;
+/// Frames that begin or continue a fragmented message cost this many units: 2,500 a second are allowed.
+pub const FRAGMENT_COST: u32 = INPUT_RATE / 2_500;
 /// Completed accepts per second and core before the upgrade is answered with 503.
 pub const HANDSHAKES_PER_SECOND: u32 = 50_000;
 /// Members of a chat that are told unsubscribe 2500 per millisecond, so that their resubscribes do not arrive at once.
@@ -248,7 +254,7 @@ pub struct Limits {
     /// Count. Default: [`HISTORY_MESSAGES`].
     pub history_messages: usize,
     /// Input budget of one connection in units per second, with a burst of two seconds' worth. A data frame costs
-    /// one unit, a control frame [`CONTROL_COST`]; over it the connection is closed (3013, or 1008 before connect).
+    /// one unit, a control frame [`CONTROL_COST`], a fragment [`FRAGMENT_COST`]; over it the connection is closed (3013, or 1008 before connect).
     /// 0 = no limit. Default: [`INPUT_RATE`].
     pub input_rate: u32,
     /// Publications per second of one connection, with a burst of two seconds' worth; over it they are answered with
@@ -388,6 +394,7 @@ impl GatewayConfig {
             trusted_proxies: Vec::new(),
             demo_page: None,
             drain_window: DRAIN_WINDOW,
+            auth: AuthConfig::default(),
             limits: Limits::default(),
             timing: Timing::default(),
             ring: RingConfig::default(),

@@ -26,5 +26,7 @@ mod outbox;
 mod pace;
 #[allow(dead_code, reason = "the driver that uses it follows")]
 mod placement;
+#[allow(dead_code, unused_imports, reason = "the driver that uses it follows")]
+mod session;
 #[allow(dead_code, reason = "the driver that uses it follows")]
 mod time;

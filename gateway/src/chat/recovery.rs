@@ -79,7 +79,7 @@ pub(crate) enum Admission {
 }
 
 /// A subscriber that waits for the chat to become live or for history.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Waiter<M> {
     /// Who.
     pub(crate) member: M,
@@ -89,6 +89,10 @@ pub(crate) struct Waiter<M> {
     pub(crate) encoding: Encoding,
     /// Where to begin.
     pub(crate) wish: Wish,
+    /// Wants error 112 in place of "not recovered".
+    pub(crate) error_if_lost: bool,
+    /// From the subscription's token, to be sent with the reply.
+    pub(crate) data: Bytes,
     /// When to give up.
     pub(crate) deadline: Tick,
 }

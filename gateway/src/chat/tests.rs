@@ -45,7 +45,15 @@ fn recover(offset: u64) -> Wish {
 }
 
 fn waiter(member: u32, wish: Wish) -> Waiter<u32> {
-    Waiter { member, ticket: member, encoding: Encoding::Json, wish, deadline: Tick(50) }
+    Waiter {
+        member,
+        ticket: member,
+        encoding: Encoding::Json,
+        wish,
+        error_if_lost: false,
+        data: Bytes::new(),
+        deadline: Tick(50),
+    }
 }
 
 #[test]
