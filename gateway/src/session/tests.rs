@@ -358,6 +358,7 @@ fn subscription_tokens_expire_alone() {
     bench.millis = 76_000;
     assert_eq!(bench.due(), Due::Expired(3));
     bench.session.subs.remove(3);
+    bench.replies();
     assert_eq!(bench.error(4, refresh(&fresh)), 103);
 }
 
