@@ -57,11 +57,11 @@ fn from_server(encoding: Encoding, frame: &[u8]) {
         let same = match decode_replies(encoding, &again).next() {
             Some(Ok(Incoming::Reply(same))) => same == reply,
             // The first decoder may not have seen our own layout.
-            Some(Ok(Incoming::Publication(same))) => {
-                reply.push.as_ref().and_then(|push| push.publication.as_ref()).is_some_and(|publication| {
-                    (same.offset, same.data) == (publication.offset, &publication.data)
-                })
-            }
+            Some(Ok(Incoming::Publication(same))) => reply
+                .push
+                .as_ref()
+                .and_then(|push| push.publication.as_ref())
+                .is_some_and(|publication| (same.offset, same.data) == (publication.offset, &publication.data)),
             _ => false,
         };
         assert!(same, "{reply:?}");
