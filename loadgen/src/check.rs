@@ -209,7 +209,7 @@ impl Checker {
     }
 }
 
-/// What all workers of a process know of one chat: 32 bytes. Written with relaxed atomics: read only after the workers have
+/// What all workers of a process know of one chat: 40 bytes. Written with relaxed atomics: read only after the workers have
 /// stopped, and on the way only as "at least".
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
@@ -224,6 +224,8 @@ pub(crate) struct Ledger {
     /// Messages that the target refused.
     pub refused: AtomicU32,
     pub epoch: AtomicU32,
+    /// Members of this process that are in the chat now.
+    pub members: AtomicU32,
 }
 
 impl Ledger {
@@ -280,7 +282,7 @@ mod tests {
     #[test]
     fn a_track_is_small() {
         assert_eq!(size_of::<Track>(), 24);
-        assert_eq!(size_of::<Ledger>(), 32);
+        assert_eq!(size_of::<Ledger>(), 40);
     }
 
     #[test]

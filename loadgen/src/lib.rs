@@ -5,13 +5,24 @@
 
 pub mod body;
 mod check;
+mod clock;
+mod collect;
+mod hlog;
 mod latency;
+pub mod null;
+mod outboxes;
 mod plan;
 mod rng;
 pub mod scenario;
 mod schedule;
 mod spread;
+pub mod summary;
+pub mod system;
+mod target;
 pub mod threshold;
+mod worker;
 
 pub use check::Truth;
 pub use latency::Percentiles;
+pub use target::Protocol;
+pub use worker::counts::Counts;
