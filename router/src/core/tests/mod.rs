@@ -2,6 +2,7 @@
 
 mod durability;
 mod handshake;
+mod hostile;
 mod links;
 mod model;
 mod publish;

@@ -66,6 +66,8 @@ enum Step {
     Advance {
         millis: u64,
     },
+    /// Long enough for keys to end and for chats without subscribers to leave memory.
+    Idle,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -90,6 +92,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => outcome.prop_map(|(outcome, applied)| Step::Fail { outcome, applied }),
         4 => Just(Step::Turn),
         1 => (0..400_u64).prop_map(|millis| Step::Advance { millis }),
+        1 => Just(Step::Idle),
     ]
 }
 
@@ -101,8 +104,8 @@ struct Subscription {
     /// The next offset expected; 0 before the subscription was answered.
     next: u64,
     resume: Option<Position>,
-    /// The chat's top, as far as anyone had seen it when this was asked for.
-    floor: u64,
+    /// The chat's top in each epoch, as far as anyone had seen it when this was asked for.
+    floor: HashMap<u64, u64>,
 }
 
 #[derive(Debug)]
@@ -111,8 +114,8 @@ struct Asked {
     since: Option<Position>,
     limit: usize,
     reverse: bool,
-    /// The largest offset that the gateway had seen when it asked.
-    seen: u64,
+    /// The largest offset that the gateway had seen when it asked, if it was subscribed.
+    seen: Option<Position>,
 }
 
 #[derive(Default)]
@@ -152,8 +155,12 @@ struct Model {
     links: Vec<Link>,
     truth: Truth,
     /// Key of a chat → the payload that was published with it.
-    keyed: HashMap<(usize, u8), Bytes>,
+    keyed: HashMap<(usize, String), Bytes>,
     payloads: u64,
+    /// Times that keys have ended: they are never used again.
+    idles: u64,
+    /// The largest top told per (chat, epoch).
+    tops: HashMap<(usize, u64), u64>,
 }
 
 impl Model {
@@ -167,7 +174,15 @@ impl Model {
         });
         let links = (0..3).map(|number| Link { gateway: world.link(&format!("node {number}")), ..Link::default() });
         let links = links.collect();
-        Self { world, links, truth: Truth::default(), keyed: HashMap::new(), payloads: 0 }
+        Self {
+            world,
+            links,
+            truth: Truth::default(),
+            keyed: HashMap::new(),
+            payloads: 0,
+            idles: 0,
+            tops: HashMap::new(),
+        }
     }
 
     fn run(&mut self, step: Step) {
@@ -193,6 +208,11 @@ impl Model {
             Step::Fail { outcome, applied } => self.world.log().fail = Some(Failure { outcome, applied }),
             Step::Turn => self.world.turn(),
             Step::Advance { millis } => self.world.advance(Duration::from_millis(millis)),
+            Step::Idle => {
+                self.idles += 1;
+                self.world.advance(Duration::from_secs(301));
+                self.world.advance(Duration::from_secs(301));
+            }
         }
         self.read_all();
     }
@@ -205,13 +225,14 @@ impl Model {
         self.payloads += 1;
         let mut fresh = format!("{} ", self.payloads);
         fresh.extend(std::iter::repeat_n('.', size));
-        let payload = match key {
+        let key = key.map(|key| format!("{key} after {}", self.idles));
+        let payload = match key.clone() {
             Some(key) => self.keyed.entry((chat, key)).or_insert_with(|| Bytes::from(fresh)).clone(),
             None => Bytes::from(fresh),
         };
         let request = self.world.request();
         self.links[link].publishes.insert(request, (chat, payload.clone()));
-        let key = key.map(|key| Bytes::from(vec![key]));
+        let key = key.map(Bytes::from);
         self.post(link, ToRouter::Publish(Publish { request, chat: name(CHATS[chat]), key, payload }));
     }
 
@@ -223,7 +244,8 @@ impl Model {
         let handle = state.next_handle;
         state.next_handle += 1;
         let any = self.truth.messages.keys().rev().find(|place| place.0 == chat);
-        let floor = any.map_or(0, |place| place.2);
+        let known = self.truth.messages.keys().filter(|place| place.0 == chat);
+        let floor = known.map(|place| (place.1, place.2)).collect();
         let resume = any.filter(|_| !fresh).map(|&(_, epoch, offset)| Position { epoch, offset: offset / 2 });
         state.subscriptions.insert(handle, Subscription { chat, epoch: 0, next: 0, resume, floor });
         self.post(link, ToRouter::Subscribe(Subscribe { handle, chat: name(CHATS[chat]), resume, want: 4 }));
@@ -235,8 +257,9 @@ impl Model {
             let offset = offset.saturating_sub(back) + u64::from(reverse);
             Position { epoch, offset }
         });
-        let seen = self.links[link].subscriptions.values().filter(|subscription| subscription.chat == chat);
-        let seen = seen.map(|subscription| subscription.next.saturating_sub(1)).max().unwrap_or(0);
+        let subscribed = self.links[link].subscriptions.values();
+        let mine = subscribed.filter(|subscription| subscription.chat == chat && subscription.next > 0);
+        let seen = mine.map(|mine| Position { epoch: mine.epoch, offset: mine.next - 1 }).next();
         let request = self.world.request();
         let asked = Asked { chat, since, limit: limit as usize, reverse, seen };
         self.links[link].histories.insert(request, asked);
@@ -258,7 +281,7 @@ impl Model {
             let (epoch, next) = (subscription.epoch, subscription.next);
             let resume = (next > 0).then(|| Position { epoch, offset: next - 1 });
             subscription.resume = resume;
-            subscription.floor = next.saturating_sub(1);
+            subscription.floor = HashMap::from([(epoch, next.saturating_sub(1))]);
             again.push(Subscribe { handle, chat: name(CHATS[subscription.chat]), resume, want: 4 });
         }
         again.into_iter().for_each(|subscribe| self.post(link, ToRouter::Subscribe(subscribe)));
@@ -289,7 +312,9 @@ impl Model {
                         resume.epoch != subscribed.epoch || resume.offset + 1 < subscribed.oldest
                     })),
                 }
-                assert!(subscribed.offset >= subscription.floor);
+                let floor = subscription.floor.get(&subscribed.epoch).copied().unwrap_or(0);
+                assert!(subscribed.offset >= floor);
+                top(&mut self.tops, subscription.chat, subscribed.epoch, subscribed.offset);
                 assert!(subscribed.start <= subscribed.offset);
                 assert!(subscribed.offset + 1 - subscribed.oldest <= KEPT as u64);
                 subscription.epoch = subscribed.epoch;
@@ -317,10 +342,12 @@ impl Model {
             }
             ToGateway::Refusal { request, reason, .. } => {
                 let published = state.publishes.remove(&request).is_some();
-                let asked = state.histories.remove(&request).is_some();
-                assert!(published != asked, "a known request");
+                let asked = state.histories.remove(&request);
+                assert!(published != asked.is_some(), "a known request");
                 let expected: &[RefusalReason] = if published {
                     &[RefusalReason::StorageUnavailable, RefusalReason::OutcomeUnknown]
+                } else if asked.is_some_and(|asked| asked.since.is_some()) && self.idles > 0 {
+                    &[RefusalReason::Overloaded, RefusalReason::UnrecoverablePosition]
                 } else {
                     &[RefusalReason::Overloaded]
                 };
@@ -337,7 +364,12 @@ impl Model {
 
     fn check_history(&mut self, asked: &Asked, result: &HistoryResult) {
         let Asked { chat, since, limit, reverse, seen } = *asked;
-        assert!(result.offset >= seen, "an answer comes behind the updates queued before it");
+        top(&mut self.tops, chat, result.epoch, result.offset);
+        assert!(
+            seen.is_none_or(|seen| seen.epoch != result.epoch || seen.offset <= result.offset),
+            "an answer comes behind the updates queued before it"
+        );
+        assert!(since.is_none_or(|since| since.epoch == result.epoch));
         let offsets: Vec<u64> = result.publications.iter().map(|publication| publication.offset).collect();
         let step = |from: u64| if reverse { from - 1 } else { from + 1 };
         assert!(offsets.windows(2).all(|pair| pair[1] == step(pair[0])), "not contiguous: {offsets:?}");
@@ -382,10 +414,17 @@ impl Model {
                 assert_eq!(subscription.next, top + 1, "{subscription:?}");
             }
         }
-        // Offsets have no holes: what was seen of a chat reaches from 1 to its top, except what only fell-behind
-        // links and forgotten history could have shown.
+        // Offsets have no holes: as many messages were committed as the tops of all chats count.
+        if self.idles == 0 {
+            assert_eq!(self.tops.values().sum::<u64>(), self.world.core.stats().committed);
+        }
         assert_eq!(self.world.core.stats().queued_bytes, 0);
     }
+}
+
+fn top(tops: &mut HashMap<(usize, u64), u64>, chat: usize, epoch: u64, offset: u64) {
+    let known = tops.entry((chat, epoch)).or_default();
+    *known = offset.max(*known);
 }
 
 proptest! {
