@@ -358,9 +358,16 @@ impl Reactor {
         self.reap_more()
     }
 
-    /// One call processes only so much of the kernel's deferred work; ask for more up to a bound.
+    /// One call processes only so much of the kernel's deferred work; ask for more up to a bound. The flag alone must not
+    /// keep the loop going: an interrupt on another CPU sets it after it queued the work, perhaps when this thread has
+    /// done that work already, and then it stays set until there is more.
     fn reap_more(&mut self) -> io::Result<()> {
-        while self.ring.has_deferred_work() && self.completions.len() < COMPLETIONS_PER_TURN {
+        let mut before = usize::MAX;
+        while self.ring.has_deferred_work()
+            && self.completions.len() != before
+            && self.completions.len() < COMPLETIONS_PER_TURN
+        {
+            before = self.completions.len();
             let entered = self.ring.submit(true);
             self.account(entered)?;
         }
