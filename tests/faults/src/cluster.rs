@@ -24,6 +24,8 @@ pub struct Node {
     /// Its admin port.
     pub admin: SocketAddr,
     folder: PathBuf,
+    /// Most descriptors that the process may have open (`RLIMIT_NOFILE`); `None` leaves it as it is.
+    descriptors: Option<u32>,
     child: Option<Child>,
 }
 
@@ -33,8 +35,18 @@ impl Node {
     /// # Panics
     /// With the end of its log if it does not become ready.
     pub async fn start(&mut self) {
+        self.spawn();
+        self.ready().await;
+    }
+
+    /// Starts the process without waiting for anything.
+    ///
+    /// # Panics
+    /// If there is no such program.
+    pub fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(self.log()).expect("log file");
-        let child = Command::new(binary())
+        let child = self
+            .command()
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log file"))
@@ -42,6 +54,13 @@ impl Node {
             .spawn()
             .expect("corecast starts");
         self.child = Some(child);
+    }
+
+    /// Waits until the started process is ready.
+    ///
+    /// # Panics
+    /// With the end of its log if it does not become ready.
+    pub async fn ready(&mut self) {
         let deadline = Instant::now() + READY_WITHIN;
         while !self.is_ready().await {
             let died = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
@@ -96,16 +115,35 @@ impl Node {
         self.child.as_ref().expect("a running process").id()
     }
 
+    /// Everything that the process has logged.
+    pub fn log_text(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
     /// The end of its log, for messages of failed tests.
     pub fn log_end(&self) -> String {
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let log = self.log_text();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
-    async fn is_ready(&self) -> bool {
+    /// Whether it says that it is ready for clients.
+    pub async fn is_ready(&self) -> bool {
         let Ok(mut api) = Api::connect(self.admin, API_KEY).await else { return false };
         api.get("/readyz").await.is_ok_and(|(status, _)| status == 200)
+    }
+
+    /// Whether the process was started and has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|ended| ended.is_none()))
+    }
+
+    /// The program without its arguments; limits hold from its first instruction on.
+    fn command(&self) -> Command {
+        let Some(descriptors) = self.descriptors else { return Command::new(binary()) };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]).arg(binary());
+        shell
     }
 
     fn log(&self) -> PathBuf {
@@ -141,10 +179,8 @@ impl Cluster {
         via: impl Fn(usize, SocketAddr) -> SocketAddr,
     ) -> Self {
         let mut cluster = Self::empty();
-        for number in 0..routers {
-            let mut router = cluster.node(format!("router-{number}"), "router", &[]);
-            router.start().await;
-            cluster.routers.push(router);
+        for _ in 0..routers {
+            cluster.add_router().await;
         }
         cluster.add_gateways(gateways, cores, &cluster.endpoints(via)).await;
         cluster
@@ -166,9 +202,49 @@ impl Cluster {
     }
 
     fn empty() -> Self {
+        Self::with_config(include_str!("cluster.toml"))
+    }
+
+    /// A cluster without nodes; those that are added to it read this configuration (TOML).
+    ///
+    /// # Panics
+    /// If there is no place for a scratch folder.
+    pub fn with_config(config: &str) -> Self {
         let folder = TempDir::with_prefix("corecast-faults-").expect("scratch folder");
-        fs::write(folder.path().join("corecast.toml"), include_str!("cluster.toml")).expect("configuration file");
+        fs::write(folder.path().join("corecast.toml"), config).expect("configuration file");
         Self { gateways: Vec::new(), routers: Vec::new(), folder: Some(folder) }
+    }
+
+    /// One `corecast standalone` process, which becomes the cluster's only gateway. `descriptors` bounds its `RLIMIT_NOFILE`.
+    ///
+    /// # Panics
+    /// When the process does not become ready.
+    pub async fn standalone(config: &str, cores: usize, descriptors: Option<u32>) -> Self {
+        let mut cluster = Self::with_config(config);
+        let flags = ["--cores".to_owned(), cores.to_string(), "--api-key".to_owned(), API_KEY.to_owned()];
+        let mut node = cluster.node("standalone".to_owned(), "standalone", &flags);
+        node.descriptors = descriptors;
+        node.start().await;
+        cluster.gateways.push(node);
+        cluster
+    }
+
+    /// Adds a router and starts it.
+    ///
+    /// # Panics
+    /// When the process does not become ready.
+    pub async fn add_router(&mut self) {
+        let mut router = self.node(format!("router-{}", self.routers.len()), "router", &[]);
+        router.start().await;
+        self.routers.push(router);
+    }
+
+    /// Adds a gateway with one core for the routers at these addresses, without starting it.
+    pub fn add_gateway(&mut self, routers: &[SocketAddr]) -> &mut Node {
+        let mut flags: Vec<_> = routers.iter().flat_map(|router| ["--router".to_owned(), router.to_string()]).collect();
+        flags.extend(["--api-key".to_owned(), API_KEY.to_owned()]);
+        self.gateways.push(self.node(format!("gateway-{}", self.gateways.len()), "gateway", &flags));
+        self.gateways.last_mut().expect("the gateway that was added")
     }
 
     fn endpoints(&self, via: impl Fn(usize, SocketAddr) -> SocketAddr) -> Vec<String> {
@@ -193,7 +269,7 @@ impl Cluster {
         let mut arguments = vec![role.to_owned(), "--config".to_owned(), config];
         arguments.extend(["--listen".to_owned(), listen.to_string(), "--admin".to_owned(), admin.to_string()]);
         arguments.extend_from_slice(extra);
-        Node { name, arguments, listen, admin, folder, child: None }
+        Node { name, arguments, listen, admin, folder, descriptors: None, child: None }
     }
 
     /// WebSocket addresses of all gateways.
