@@ -32,6 +32,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("corecast-conformance", &["corecast-ring", "corecast-websocket"]),
     ("corecast-faults", &[]),
+    ("corecast-hostile", &["corecast-faults"]),
     ("xtask", &[]),
 ];
 
