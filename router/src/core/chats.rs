@@ -149,6 +149,12 @@ impl Chats {
         &mut self.entries[index as usize]
     }
 
+    /// Memory of all messages, added up.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.entries.iter().map(|(_, entry)| entry.chat.memory()).sum()
+    }
+
     /// All chats of a slot. Looks at every chat.
     pub(super) fn of_slot(&self, slot: u16) -> Vec<u32> {
         self.entries.iter().filter(|(_, entry)| entry.slot == slot).map(|(index, _)| index as u32).collect()

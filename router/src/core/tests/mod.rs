@@ -58,6 +58,8 @@ struct Gateway {
     inbox: VecDeque<ToGateway>,
     /// Takes no bytes: sends come back after a few bytes.
     stalled: bool,
+    /// A send came back and the socket has not become writable since.
+    blocked: bool,
     gone: bool,
 }
 
@@ -94,7 +96,14 @@ impl World {
         self.nonces = self.nonces.wrapping_add(1);
         let link = self.core.handle_accepted([self.nonces; 16], self.now).expect("room for a link");
         let decoder = FrameDecoder::new();
-        self.gateways.push(Gateway { link, decoder, inbox: VecDeque::new(), stalled: false, gone: false });
+        self.gateways.push(Gateway {
+            link,
+            decoder,
+            inbox: VecDeque::new(),
+            stalled: false,
+            blocked: false,
+            gone: false,
+        });
         self.gateways.len() - 1
     }
 
@@ -162,7 +171,9 @@ impl World {
             self.core.take_frames(link, &mut frames, self.now);
             assert!(!frames.is_empty());
             let gateway = self.gateways.iter_mut().find(|gateway| gateway.link == link).expect("a known link");
+            assert!(!gateway.blocked, "a blocked link is not sent to");
             if gateway.stalled {
+                gateway.blocked = true;
                 // The socket took a few bytes of the first frame.
                 let count = frames[0].len().min(5);
                 let taken = frames[0].split_to(count);
@@ -179,11 +190,13 @@ impl World {
         while let Some(link) = self.core.poll_gone() {
             self.gateways.iter_mut().filter(|gateway| gateway.link == link).for_each(|gateway| gateway.gone = true);
         }
+        self.audit();
     }
 
     /// The gateway reads again; turns until nothing is left to say.
     fn unstall(&mut self, gateway: usize) {
         self.gateways[gateway].stalled = false;
+        self.gateways[gateway].blocked = false;
         self.core.handle_writable(self.gateways[gateway].link);
         self.settle();
     }
@@ -278,6 +291,16 @@ impl World {
             ToGateway::PresenceResult { clients, .. } => clients,
             other => panic!("expected a presence, got {other:?}"),
         }
+    }
+
+    /// Sums that the core keeps up to date, counted again.
+    fn audit(&self) {
+        assert_eq!(self.core.kept_bytes, self.core.chats.memory());
+        let waiting = self.core.slots.iter().flat_map(|slot| &slot.waiting);
+        let (count, bytes) = waiting.fold((0, 0), |sum, pending| (sum.0 + 1, sum.1 + pending.bytes as usize));
+        assert_eq!((self.core.pending, self.core.pending_bytes), (count, bytes));
+        let up = self.core.links.iter().filter(|(_, link)| link.is_up()).count();
+        assert_eq!(self.core.up, up);
     }
 
     fn log(&mut self) -> &mut ScriptedLog {

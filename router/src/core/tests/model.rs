@@ -200,6 +200,7 @@ impl Model {
             Step::Unstall { link } => {
                 let gateway = self.links[link].gateway;
                 self.world.gateways[gateway].stalled = false;
+                self.world.gateways[gateway].blocked = false;
                 self.world.core.handle_writable(self.world.gateways[gateway].link);
             }
             Step::Cut { link } => self.cut(link),
