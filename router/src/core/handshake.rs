@@ -105,7 +105,6 @@ impl<L: Log> RouterCore<L> {
             return;
         };
         self.topology = Some(Topology { fingerprint: hello.topology, endpoint_index: hello.endpoint_index });
-        self.before_proof -= 1;
         self.up += 1;
         self.stats.links_total += 1;
         let link = &mut self.links[index as usize];

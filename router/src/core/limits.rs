@@ -41,7 +41,8 @@ pub(super) const KEYS_PER_PUBLISH: usize = 4;
 pub struct Limits {
     /// Linked gateways. Default 1,500: the design's 1,000 and room for restarts.
     pub links: usize,
-    /// Links that have not proved the secret yet. Default 256; each may hold 4 KiB of input for 5 s.
+    /// Connections that are no link yet (they have not proved the secret) or no more (they are closing). Default 256;
+    /// each may hold 4 KiB of input for 5 s.
     pub links_before_proof: usize,
     /// Chats in memory. Default 1,000,000 of about 300 bytes each, beside their messages.
     pub chats: usize,

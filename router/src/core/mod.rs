@@ -73,7 +73,6 @@ pub struct RouterCore<L> {
     gone: Vec<LinkId>,
     topology: Option<Topology>,
     generations: u32,
-    before_proof: usize,
     up: usize,
     pending: usize,
     pending_bytes: usize,
@@ -103,7 +102,6 @@ impl<L: Log> RouterCore<L> {
             gone: Vec::new(),
             topology: None,
             generations: 0,
-            before_proof: 0,
             up: 0,
             pending: 0,
             pending_bytes: 0,
@@ -119,11 +117,10 @@ impl<L: Log> RouterCore<L> {
     /// A gateway has connected. `nonce` must be unpredictable and new. `None`: no room, close the connection.
     pub fn handle_accepted(&mut self, nonce: Nonce, now: Now) -> Option<LinkId> {
         let limits = &self.config.limits;
-        if self.before_proof >= limits.links_before_proof {
+        if self.links.len() - self.up >= limits.links_before_proof {
             self.stats.links_refused += 1;
             return None;
         }
-        self.before_proof += 1;
         self.generations = self.generations.wrapping_add(1);
         let deadline = now.instant + limits.handshake;
         let index = self.links.insert(Link::new(self.generations, nonce, now.instant, deadline)) as u32;
@@ -458,7 +455,7 @@ impl<L: Log> RouterCore<L> {
     fn detach(&mut self, index: u32, now: Now) {
         let link = &mut self.links[index as usize];
         match link.phase {
-            Phase::Hello { .. } | Phase::Proof { .. } => self.before_proof -= 1,
+            Phase::Hello { .. } | Phase::Proof { .. } => {}
             Phase::Up => self.up -= 1,
             Phase::Closing { .. } => return,
         }
