@@ -110,8 +110,8 @@ impl<T> Mailboxes<T> {
         self.to[core].slots()
     }
 
-    /// Wakes those cores that were sent something and sleep. Call it after each batch of messages, and before the
-    /// reactor's next turn at the latest.
+    /// Wakes those cores that were sent something and sleep, with the reactor's next submission. Call it after each batch
+    /// of messages, before queueing a fan-out, and before the reactor's next turn at the latest.
     pub fn flush(&mut self, reactor: &mut Reactor) {
         for core in self.unflushed.drain(..) {
             self.is_unflushed[core] = false;

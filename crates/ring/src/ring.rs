@@ -8,6 +8,7 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
@@ -41,6 +42,7 @@ pub(crate) struct Ring {
     completions: CompletionQueue<'static>,
     #[allow(dead_code)] // held for what the fields above borrow from it
     instance: Instance,
+    fd: RawFd,
     features: Features,
     not_send: PhantomData<*const ()>,
 }
@@ -59,6 +61,7 @@ impl Drop for Instance {
 impl Ring {
     /// Takes a disabled ring and enables it for the calling thread.
     pub(crate) fn enable(ring: IoUring, mut features: Features) -> Result<Self, SetupError> {
+        let fd = ring.as_raw_fd();
         let instance = Instance(Box::into_raw(Box::new(ring)));
         // SAFETY: the pointer is valid and unaliased: this is the only reference made from it, until `Instance::drop`.
         // It does not outlive the instance, see the order of the fields of `Ring`.
@@ -68,11 +71,16 @@ impl Ring {
             .register_enable_rings()
             .map_err(|error| setup::step_refused("enabling the ring", "rings that start disabled", error))?;
         features.registered_ring = submitter.register_ring_fd().is_ok();
-        Ok(Self { submitter, submissions, completions, instance, features, not_send: PhantomData })
+        Ok(Self { submitter, submissions, completions, instance, fd, features, not_send: PhantomData })
     }
 
     pub(crate) fn submitter(&self) -> &Submitter<'static> {
         &self.submitter
+    }
+
+    /// What other rings send messages to.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.fd
     }
 
     pub(crate) fn features(&self) -> Features {

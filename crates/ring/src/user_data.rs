@@ -40,7 +40,7 @@ pub(crate) enum Kind {
     Wake = 12,
     /// A message from another ring: nothing but the fact that it arrived.
     Message = 13,
-    /// Our message to another ring failed; the index is that of the wake-up in flight.
+    /// Our message to another ring failed; the index is the peer's.
     MessageSent = 14,
 }
 

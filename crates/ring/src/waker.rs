@@ -17,7 +17,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering, fence};
 
 use crate::socket::check;
 
@@ -36,18 +36,21 @@ pub struct Waker {
 #[repr(align(128))]
 struct Shared {
     state: AtomicU32,
+    /// The ring's descriptor, for messages from other rings; −1 once the reactor is gone. If the number is used again
+    /// between a look at it and the message, the message fails, or another ring has a wake-up too many: both harmless.
+    ring: AtomicI32,
     eventfd: OwnedFd,
 }
 
 impl Waker {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(ring: RawFd) -> io::Result<Self> {
         // Blocking, since io_uring would answer a read of a non-blocking one with EAGAIN. A write never blocks: the
         // counter holds 2^64 − 2 and there is one write per sleep.
         // SAFETY: no pointers are passed.
         let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
         // SAFETY: the kernel has just returned this descriptor and nobody else knows it.
         let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { shared: Arc::new(Shared { state: AtomicU32::new(AWAKE), eventfd }) })
+        Ok(Self { shared: Arc::new(Shared { state: AtomicU32::new(AWAKE), ring: AtomicI32::new(ring), eventfd }) })
     }
 
     /// Makes the reactor deliver one [`Woken`](crate::Event::Woken) event, in its current turn or the next. Everything
@@ -86,6 +89,17 @@ impl Waker {
         debug_assert_eq!(written, size_of::<u64>() as isize);
     }
 
+    /// Where to send a message to; `None` once the reactor is gone.
+    pub(crate) fn ring(&self) -> Option<RawFd> {
+        let fd = self.shared.ring.load(Ordering::Relaxed);
+        (fd >= 0).then_some(fd)
+    }
+
+    /// Whether both wake the same reactor.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     pub(crate) fn eventfd(&self) -> RawFd {
         self.shared.eventfd.as_raw_fd()
     }
@@ -106,6 +120,7 @@ impl Waker {
 
     /// Reactor's side: it is being dropped.
     pub(crate) fn retire(&self) {
+        self.shared.ring.store(-1, Ordering::Relaxed);
         self.shared.state.store(NOTIFIED, Ordering::SeqCst);
     }
 }
@@ -116,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_wake_while_awake_forbids_the_next_sleep_once() {
-        let waker = Waker::new().unwrap();
+        let waker = Waker::new(-1).unwrap();
         assert!(!waker.take_notification());
         waker.wake();
         waker.wake();
@@ -128,7 +143,7 @@ mod tests {
 
     #[test]
     fn only_the_first_of_several_wakers_claims_a_sleeping_reactor() {
-        let waker = Waker::new().unwrap();
+        let waker = Waker::new(-1).unwrap();
         assert!(!waker.wake_if_sleeping(), "awake: nothing to do");
         assert!(!waker.take_notification());
         assert!(waker.announce_sleep());

@@ -123,6 +123,7 @@ fn play(mut mailboxes: Mailboxes<u64>, core: usize, strokes: u64, played: &Atomi
             }
             if stroke + 1 >= strokes {
                 mailboxes.flush(&mut reactor);
+                reactor.turn(Wait::Poll, &mut events, || true).unwrap(); // the wake-up rides along
                 return reactor.stats().wakes_sent;
             }
         }
