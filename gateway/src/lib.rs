@@ -9,6 +9,7 @@
 //! | [`auth`] | tokens, permissions, `Origin` |
 //! | [`config`] | everything that can be configured, each limit a documented constant |
 //! | [`control`] | what the admin thread may ask of a running gateway |
+//! | [`link`] | the connection to one router: subscriptions, order, repair, requests |
 
 pub mod auth;
 #[allow(dead_code, reason = "the driver that uses it follows")]
@@ -20,6 +21,7 @@ pub mod config;
 pub mod control;
 #[allow(dead_code, reason = "the driver that uses it follows")]
 mod fanout;
+pub mod link;
 #[allow(dead_code, reason = "the driver that uses it follows")]
 mod outbox;
 #[allow(dead_code, reason = "the driver that uses it follows")]
