@@ -1,7 +1,6 @@
 //! `corecast load`: an open-loop load generator, checker and reporter for chat gateways.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "the workers that use these modules follow")]
 
 pub mod body;
 mod check;
@@ -13,6 +12,7 @@ pub mod null;
 mod outboxes;
 mod plan;
 mod rng;
+pub mod run;
 pub mod scenario;
 mod schedule;
 mod spread;

@@ -27,6 +27,8 @@ pub struct Summary {
     pub label: String,
     /// What came out.
     pub verdict: Verdict,
+    /// What else should be read before the figures are believed.
+    pub remarks: Vec<String>,
     /// Unix time of the start, seconds.
     pub started_unix: f64,
     /// As it was run, flags applied.

@@ -46,7 +46,7 @@ pub(crate) struct WorkerConfig {
 #[derive(Debug)]
 pub(crate) enum Report {
     /// The ring exists; `task` is the thread's id as /proc knows it.
-    Started { worker: u32, task: u64, name: String },
+    Started { task: u64 },
     /// Once a second of the run's clock.
     Second(Box<Second>),
     /// The last word, with what is missing.
@@ -68,12 +68,25 @@ pub(crate) struct Second {
 /// Starts the thread. Whatever ends it is reported.
 pub(crate) fn spawn(shared: Arc<Shared>, config: WorkerConfig, reports: Sender<Report>) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(config.name.clone()).spawn(move || {
-        let worker = config.index;
-        if let Err(error) = run(shared, &config, &reports) {
-            // The conductor may be gone already, then nobody is interested.
-            let _ = reports.send(Report::Failed { worker, error });
-        }
+        let mut word = LastWord { worker: config.index, reports, error: Some("it panicked".to_owned()) };
+        word.error = run(shared, &config, &word.reports).err();
     })
+}
+
+/// Says what ended the thread, even if that was a panic.
+struct LastWord {
+    worker: u32,
+    reports: Sender<Report>,
+    error: Option<String>,
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if let Some(error) = self.error.take() {
+            // The conductor may be gone already, then nobody is interested.
+            let _ = self.reports.send(Report::Failed { worker: self.worker, error });
+        }
+    }
 }
 
 fn run(shared: Arc<Shared>, config: &WorkerConfig, reports: &Sender<Report>) -> Result<(), String> {
@@ -86,8 +99,7 @@ fn run(shared: Arc<Shared>, config: &WorkerConfig, reports: &Sender<Report>) -> 
     let reactor = Reactor::new(&config.ring).map_err(|error| error.to_string())?;
     let task = std::fs::read_link("/proc/thread-self").ok();
     let task = task.and_then(|path| path.file_name()?.to_str()?.parse().ok()).unwrap_or(0);
-    let started = Report::Started { worker: config.index, task, name: config.name.clone() };
-    if reports.send(started).is_err() {
+    if reports.send(Report::Started { task }).is_err() {
         return Ok(());
     }
     Driver::new(shared, config, reactor).run(reports).map_err(|error| format!("io_uring_enter: {error}"))

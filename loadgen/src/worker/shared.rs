@@ -129,7 +129,10 @@ impl Control {
     /// `None` while still connecting.
     pub(crate) fn times(&self) -> Option<Times> {
         let start_ns = self.start_ns.load(Ordering::Acquire);
-        let measure_from_ns = start_ns.checked_add(self.warmup_ns)?;
+        if start_ns == u64::MAX {
+            return None;
+        }
+        let measure_from_ns = start_ns.saturating_add(self.warmup_ns);
         let measure_to_ns = measure_from_ns.saturating_add(self.duration_ns.load(Ordering::Acquire));
         Some(Times { start_ns, measure_from_ns, measure_to_ns })
     }
@@ -207,6 +210,7 @@ mod tests {
 
     #[test]
     fn nothing_is_measured_before_the_start_and_in_the_warm_up() {
+        assert_eq!(Control::new(0, 10, 1).times(), None);
         let control = Control::new(5, 10, 1);
         assert_eq!(control.times(), None);
         control.begin(100);
