@@ -67,8 +67,10 @@ pub(super) struct Detail {
     /// Top at the time of the subscription.
     pub(super) top: u64,
     pub(super) oldest: u64,
-    /// A `Subscribe` is not answered.
-    pub(super) unanswered: bool,
+    /// A `Subscribe` is not answered; when that becomes too long.
+    pub(super) unanswered: Option<Instant>,
+    /// It has become too long.
+    pub(super) is_overdue: bool,
     /// Stands in the queue of subscriptions to write.
     pub(super) queued: bool,
     /// Stands in the list of member counts to send.
@@ -160,7 +162,8 @@ impl Chats {
             detail.name = None;
             detail.repair = None;
             detail.linger_until = None;
-            detail.unanswered = false;
+            detail.unanswered = None;
+            detail.is_overdue = false;
         }
         self.free.push(handle);
     }

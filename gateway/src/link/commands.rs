@@ -1,14 +1,13 @@
 //! What cores ask of a link.
 
-use std::cmp::Reverse;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use corecast_wire::limits::{MAX_KEY_BYTES, MAX_OFFSET, MAX_SIGNAL_EXCEPTIONS};
 use corecast_wire::message::{History, NodeStats, Publish as WirePublish, Signal, SubscribeOutcome};
 use corecast_wire::{ChatName, EncodeError, Position, ToRouter};
 
 use super::chats::Target;
-use super::config::{MEMBERS_TICK, REPAIRS_UNANSWERED_MAX, SUBSCRIBE_QUEUE_BYTES, SUBSCRIBES_UNANSWERED_MAX};
+use super::config::REPAIRS_UNANSWERED_MAX;
 use super::lifecycle::{Established, Phase};
 use super::requests::Asked;
 use super::{ChatPhase, CoreId, FromLink, HistoryQuery, Link, LocalChat, Publish, RequestRefused, ResetReason};
@@ -39,6 +38,11 @@ impl<O: Copy> Link<O> {
             return;
         }
         let handle = match self.chats.find(chat) {
+            Some(handle) if self.chats.detail(handle).is_some_and(|detail| detail.is_overdue) => {
+                self.stats.resets += 1;
+                self.events.push_back((core, FromLink::Reset { local, reason: ResetReason::Unanswered }));
+                return;
+            }
             Some(handle) => handle,
             None if self.chats.len() >= self.config.limits.chats_max => {
                 self.stats.resets += 1;
@@ -211,114 +215,6 @@ impl<O: Copy> Link<O> {
                         RequestRefused::Invalid
                     }
                 })
-            }
-        }
-    }
-
-    /// Notes that a chat is to be subscribed, once the link is up.
-    pub(super) fn enqueue_subscribe(&mut self, handle: u32) {
-        if !matches!(self.phase, Phase::Up(_)) {
-            return; // all that wait are queued when it comes up
-        }
-        if let Some(detail) = self.chats.detail(handle)
-            && !std::mem::replace(&mut detail.queued, true)
-        {
-            self.to_subscribe.push_back(handle);
-        }
-    }
-
-    /// Writes subscriptions as long as the router keeps up with them.
-    pub(super) fn write_subscribes(&mut self) {
-        while self.subscribes_unanswered < SUBSCRIBES_UNANSWERED_MAX
-            && self.encoder.queued_bytes() < SUBSCRIBE_QUEUE_BYTES
-            && let Some(handle) = self.to_subscribe.pop_front()
-        {
-            let Some((lane, detail)) = self.chats.both(handle) else { continue };
-            detail.queued = false;
-            if lane.phase != ChatPhase::Waiting {
-                continue; // left meanwhile
-            }
-            lane.phase = ChatPhase::Subscribing;
-            detail.unanswered = true;
-            self.subscribes_unanswered += 1;
-            if let Some(subscribe) = self.chats.subscribe(handle) {
-                self.push(&ToRouter::Subscribe(subscribe));
-            }
-        }
-    }
-
-    /// The last core has left a chat: unsubscribes it now or later.
-    pub(super) fn begin_linger(&mut self, handle: u32, linger: Duration, now: Instant) {
-        self.abandon_repair(handle);
-        let Some((lane, detail)) = self.chats.both(handle) else { return };
-        debug_assert!(lane.targets.is_empty());
-        match lane.phase {
-            ChatPhase::Waiting => self.chats.free(handle),
-            ChatPhase::Subscribing | ChatPhase::Live | ChatPhase::Repairing => {
-                if linger.is_zero() {
-                    self.unsubscribe(handle);
-                } else {
-                    detail.linger_until = Some(now + linger);
-                    self.lingers.push(Reverse((now + linger, handle)));
-                    self.note_members(handle, now);
-                }
-            }
-            ChatPhase::Free | ChatPhase::Unsubscribing => {}
-        }
-    }
-
-    /// Unsubscribes the chats whose time has come.
-    pub(super) fn end_lingers(&mut self, now: Instant) {
-        while let Some(&Reverse((at, handle))) = self.lingers.peek()
-            && at <= now
-        {
-            self.lingers.pop();
-            // Somebody may have joined meanwhile, or the handle may stand for another chat.
-            if self.chats.detail(handle).is_some_and(|detail| detail.linger_until == Some(at)) {
-                self.unsubscribe(handle);
-            }
-        }
-    }
-
-    fn unsubscribe(&mut self, handle: u32) {
-        let Some((lane, detail)) = self.chats.both(handle) else { return };
-        debug_assert!(lane.targets.is_empty());
-        detail.linger_until = None;
-        lane.phase = ChatPhase::Unsubscribing;
-        self.chats.forget_name(handle);
-        self.push(&ToRouter::Unsubscribe { handle });
-    }
-
-    /// Notes that a chat's member count may have changed.
-    pub(super) fn note_members(&mut self, handle: u32, now: Instant) {
-        if let Some(detail) = self.chats.detail(handle)
-            && !std::mem::replace(&mut detail.dirty, true)
-        {
-            self.dirty_members.push(handle);
-            self.members_due.get_or_insert(now + MEMBERS_TICK);
-        }
-    }
-
-    /// Sends changed member counts, if it is time.
-    pub(super) fn send_members(&mut self, now: Instant) {
-        if self.members_due.is_none_or(|due| due > now) {
-            return;
-        }
-        self.members_due = None;
-        if self.encoder.queued_bytes() >= self.config.limits.outbound_bytes_max {
-            self.members_due = Some(now + MEMBERS_TICK);
-            return;
-        }
-        for handle in std::mem::take(&mut self.dirty_members) {
-            let Some((lane, detail)) = self.chats.both(handle) else { continue };
-            detail.dirty = false;
-            if !matches!(lane.phase, ChatPhase::Live | ChatPhase::Repairing) {
-                continue; // sent once it is subscribed
-            }
-            let count = lane.targets.iter().fold(0_u32, |sum, target| sum.saturating_add(target.members));
-            if count != detail.members_sent {
-                detail.members_sent = count;
-                self.push(&ToRouter::Members { handle, count });
             }
         }
     }

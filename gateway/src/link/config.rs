@@ -40,6 +40,9 @@ pub const LINGER_AFTER_RESET: Duration = Duration::from_secs(5);
 pub const SUBSCRIBES_UNANSWERED_MAX: usize = 1_024;
 /// Queued bytes over which no further `Subscribe` is written: one full frame.
 pub const SUBSCRIBE_QUEUE_BYTES: usize = 64 << 10;
+/// Longest wait for the answer to a `Subscribe`, before who waits is told that it failed for now: below the 5 s of
+/// client SDKs.
+pub const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Interval in which changed member counts are sent.
 pub const MEMBERS_TICK: Duration = Duration::from_millis(200);
 /// Longest wait for the answer to a repair's `History`.

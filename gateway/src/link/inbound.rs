@@ -4,9 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use corecast_wire::message::{
-    HistoryResult, Publication, RefusalReason, SubscribeOutcome, Subscribed, UnsubscribedReason, Update,
-};
+use corecast_wire::message::{HistoryResult, Publication, RefusalReason, Update};
 use corecast_wire::{MessageError, Messages, Position, ToGateway, ToRouter};
 
 use super::chats::Lane;
@@ -15,7 +13,7 @@ use super::lifecycle::Phase;
 use super::requests::{Asked, Open};
 use super::{
     Acked, ChatPhase, CoreId, FromLink, HistoryPage, Link, LinkError, LinkNotice, LinkStats, PresenceStats,
-    PublishError, RequestError, ResetReason,
+    PublishError, RequestError,
 };
 
 fn unexpected(message: &'static str) -> LinkError {
@@ -192,75 +190,6 @@ impl<O: Copy> Link<O> {
             _ => return Err(unexpected("answer of another kind")),
         };
         self.events.push_back((core, event));
-        Ok(())
-    }
-
-    fn on_subscribed(&mut self, subscribed: &Subscribed, now: Instant) -> Result<(), LinkError> {
-        let Subscribed { handle, epoch, offset, start, oldest, outcome } = *subscribed;
-        let asked = self.chats.subscribe(handle).and_then(|subscribe| subscribe.resume);
-        let Some((lane, detail)) = self.chats.both(handle) else { return Err(unexpected("Subscribed")) };
-        if !std::mem::take(&mut detail.unanswered) {
-            return Err(unexpected("Subscribed"));
-        }
-        self.subscribes_unanswered -= 1;
-        if lane.phase == ChatPhase::Unsubscribing {
-            return Ok(());
-        }
-        let resumed = outcome == SubscribeOutcome::Resumed;
-        if resumed && asked != Some(Position { epoch, offset: start }) {
-            return Err(unexpected("Subscribed"));
-        }
-        lane.phase = ChatPhase::Live;
-        lane.last = start;
-        detail.epoch = Some(epoch);
-        detail.top = offset;
-        detail.oldest = oldest;
-        if !resumed {
-            // Whoever was joined holds a position that this subscription does not continue.
-            let cut: Vec<_> = lane.targets.iter().filter(|target| target.joined).copied().collect();
-            for target in cut {
-                self.chats.unbind(target.core, target.local);
-                self.stats.resets += 1;
-                let reason = ResetReason::NotResumed;
-                self.events.push_back((target.core, FromLink::Reset { local: target.local, reason }));
-            }
-        }
-        let Some(lane) = self.chats.lane(handle) else { return Ok(()) };
-        for target in lane.targets.iter_mut().filter(|target| !target.joined) {
-            target.joined = true;
-            let (local, position, top) = (target.local, Position { epoch, offset: start }, offset);
-            self.events.push_back((target.core, FromLink::Joined { local, position, top, oldest, outcome }));
-        }
-        if !lane.targets.is_empty() {
-            self.note_members(handle, now);
-        } else if self.chats.detail(handle).is_some_and(|detail| detail.linger_until.is_none()) {
-            // All were cut: they are about to come back.
-            self.reset_targets(handle, ResetReason::NotResumed, now);
-        }
-        Ok(())
-    }
-
-    fn on_unsubscribed(&mut self, handle: u32, reason: UnsubscribedReason, now: Instant) -> Result<(), LinkError> {
-        let requested = reason == UnsubscribedReason::Requested;
-        let phase = self.chats.phase(handle);
-        let Some(detail) = self.chats.detail(handle) else { return Err(unexpected("Unsubscribed")) };
-        if std::mem::take(&mut detail.unanswered) {
-            self.subscribes_unanswered -= 1;
-        }
-        match phase {
-            ChatPhase::Unsubscribing if requested => self.chats.free(handle),
-            // It crossed our `Unsubscribe`, whose answer is still to come.
-            ChatPhase::Unsubscribing => {}
-            ChatPhase::Subscribing | ChatPhase::Live | ChatPhase::Repairing if !requested => {
-                self.abandon_repair(handle);
-                // The router knows the handle no more: nothing is to be unsubscribed.
-                if let Some(lane) = self.chats.lane(handle) {
-                    lane.phase = ChatPhase::Waiting;
-                }
-                self.reset_targets(handle, ResetReason::Refused(reason), now);
-            }
-            _ => return Err(unexpected("Unsubscribed")),
-        }
         Ok(())
     }
 

@@ -151,7 +151,7 @@ impl<O: Copy> Link<O> {
     /// Ends the link for good, with a last word to the router: what waits for an answer fails, joins are reset.
     pub fn stop(&mut self, now: Instant) {
         if let Phase::Up(_) = self.phase {
-            self.write_subscribes();
+            self.write_subscribes(now);
             self.push(&ToRouter::GoAway(GoAway { reason: GoAwayReason::Shutdown, drain_ms: 0 }));
             while let Some(frame) = self.encoder.take() {
                 self.handed_out += frame.len() as u64;
@@ -283,10 +283,12 @@ impl<O: Copy> Link<O> {
         self.repairs.clear();
         self.to_subscribe.clear();
         self.subscribes_unanswered = 0;
+        self.subscribe_deadlines.clear();
         for handle in 0..self.chats.handles() {
             let Some((lane, detail)) = self.chats.both(handle) else { continue };
             detail.queued = false;
-            detail.unanswered = false;
+            detail.unanswered = None;
+            detail.is_overdue = false;
             detail.members_sent = 0;
             detail.repair = None;
             match lane.phase {

@@ -17,8 +17,9 @@
 //! | Module | What it is |
 //! |---|---|
 //! | `commands` | what cores ask: join, leave, publish, history, … |
-//! | `inbound` | what the router says |
+//! | `inbound` | updates, answers and what else the router says |
 //! | `lifecycle` | connect, handshake, heartbeat, loss, reconnect, reset |
+//! | `subscriptions` | which chats the router sends, and how many members they have |
 //! | `repair` | gaps |
 //! | `chats`, `requests` | the tables |
 
@@ -30,6 +31,7 @@ mod lifecycle;
 mod random;
 mod repair;
 mod requests;
+mod subscriptions;
 mod types;
 
 use std::cmp::Reverse;
@@ -81,6 +83,8 @@ pub struct Link<O> {
     /// Chats whose `Subscribe` waits to be written.
     to_subscribe: VecDeque<u32>,
     subscribes_unanswered: usize,
+    /// In the order of the deadlines. Answered ones may stand between others.
+    subscribe_deadlines: VecDeque<(Instant, u32)>,
     lingers: BinaryHeap<Reverse<(Instant, u32)>>,
     dirty_members: Vec<u32>,
     members_due: Option<Instant>,
@@ -114,6 +118,7 @@ impl<O: Copy> Link<O> {
             chats: Chats::default(),
             to_subscribe: VecDeque::new(),
             subscribes_unanswered: 0,
+            subscribe_deadlines: VecDeque::new(),
             lingers: BinaryHeap::new(),
             dirty_members: Vec::new(),
             members_due: None,
@@ -135,11 +140,11 @@ impl<O: Copy> Link<O> {
     }
 
     /// The next frame for the router.
-    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
         if let Some(frame) = self.farewell.pop_front() {
             return Some(frame);
         }
-        self.write_subscribes();
+        self.write_subscribes(now);
         let frame = self.encoder.take()?;
         self.handed_out += frame.len() as u64;
         self.stats.sent_bytes += frame.len() as u64;
@@ -166,6 +171,7 @@ impl<O: Copy> Link<O> {
         [
             self.phase.next_timeout(),
             self.requests.next_deadline(),
+            self.subscribe_deadlines.front().map(|&(at, _)| at),
             self.lingers.peek().map(|Reverse((at, _))| *at),
             self.members_due,
             self.outage.as_ref().and_then(Outage::next_timeout),
@@ -182,6 +188,7 @@ impl<O: Copy> Link<O> {
             self.stats.timeouts += 1;
             self.expire(open, now);
         }
+        self.reset_overdue(now);
         self.end_lingers(now);
         self.send_members(now);
         self.reset_after_outage(now);

@@ -216,6 +216,8 @@ pub enum ResetReason {
     Lost,
     /// The router does not serve the chat (any more).
     Refused(UnsubscribedReason),
+    /// The router does not answer the subscription.
+    Unanswered,
     /// This link has no room for another chat.
     TooManyChats,
 }

@@ -67,7 +67,7 @@ fn the_router_is_told_what_was_wrong() {
 }
 
 fn goodbye(harness: &mut Harness) -> GoAwayReason {
-    let frame = harness.link.poll_transmit().expect("a last frame");
+    let frame = harness.link.poll_transmit(harness.now).expect("a last frame");
     harness.on_the_way.push(frame);
     let sent = harness.sent();
     let [ToRouter::GoAway(away)] = sent.as_slice() else { panic!("{sent:?}") };

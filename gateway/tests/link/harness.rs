@@ -128,7 +128,7 @@ impl Harness {
     /// Moves everything but events out of the link.
     pub(crate) fn drain(&mut self) {
         while !self.socket_is_full
-            && let Some(frame) = self.link.poll_transmit()
+            && let Some(frame) = self.link.poll_transmit(self.now)
         {
             self.on_the_way.push(frame);
         }

@@ -106,7 +106,7 @@ impl World {
                 self.carry_inbound(bytes);
                 self.cut();
             }
-            Step::Mute(on) => self.router.is_mute = on,
+            Step::Mute(on) => self.router.mute(on),
             Step::RefuseHistory(on) => self.router.refuses_history = on,
             Step::RefusePublishes(on) => self.router.refuses_publishes = on,
             Step::Page(size) => self.router.page = size,
@@ -162,7 +162,7 @@ impl World {
 
     fn carry_outbound(&mut self, frames: usize) {
         while self.frames.len() < frames
-            && let Some(frame) = self.link.poll_transmit()
+            && let Some(frame) = self.link.poll_transmit(self.now)
         {
             self.frames.push(frame);
         }
@@ -223,7 +223,7 @@ impl World {
 
     /// Without faults everybody gets to the top, and every question an answer.
     fn heal(&mut self) {
-        self.router.is_mute = false;
+        self.router.mute(false);
         self.router.refuses_history = false;
         self.router.refuses_publishes = false;
         self.settle();

@@ -89,7 +89,7 @@ fn frames_of_many_publishes_are_told_apart_exactly() {
         harness.link.publish(publish, 0, origin, harness.now).expect("taken");
     }
     // The socket takes one frame of several.
-    let frame = harness.link.poll_transmit().expect("a frame");
+    let frame = harness.link.poll_transmit(harness.now).expect("a frame");
     harness.on_the_way.push(frame);
     let sent = harness.sent().len();
     assert!((50..150).contains(&sent), "{sent}");

@@ -44,6 +44,8 @@ struct Session {
     encoder: FrameEncoder,
     /// Bytes on their way to the gateway.
     bytes: Vec<u8>,
+    /// Messages that it has not read.
+    unread: Vec<ToRouter>,
 }
 
 #[derive(Default)]
@@ -53,8 +55,8 @@ pub(crate) struct Router {
     session: Option<Session>,
     /// Payloads of all publishes that took effect.
     pub(crate) published: BTreeSet<Bytes>,
-    /// Does not answer anything.
-    pub(crate) is_mute: bool,
+    /// Is stopped: reads and answers nothing until it goes on.
+    is_mute: bool,
     pub(crate) refuses_history: bool,
     pub(crate) refuses_publishes: bool,
     /// Publications in one history result.
@@ -83,6 +85,7 @@ impl Router {
             subscriptions: BTreeMap::new(),
             encoder: FrameEncoder::with_target(200),
             bytes: Vec::new(),
+            unread: Vec::new(),
         });
     }
 
@@ -161,15 +164,24 @@ impl Router {
     pub(crate) fn receive(&mut self, frame: Bytes) {
         let Some(session) = &mut self.session else { return };
         session.decoder.feed_shared(frame);
-        let mut messages = Vec::new();
         while let Some(body) = session.decoder.next_body().expect("the link sends intact frames") {
-            messages.extend(Messages::new(body).map(|message| message.expect("the link sends valid messages")));
+            session.unread.extend(Messages::new(body).map(|message| message.expect("the link sends valid messages")));
         }
-        for message in messages {
-            if !self.is_mute {
-                self.handle(message);
-            }
+        self.read();
+    }
+
+    fn read(&mut self) {
+        if self.is_mute {
+            return;
         }
+        for message in self.session.as_mut().map(|session| std::mem::take(&mut session.unread)).unwrap_or_default() {
+            self.handle(message);
+        }
+    }
+
+    pub(crate) fn mute(&mut self, on: bool) {
+        self.is_mute = on;
+        self.read();
     }
 
     fn handle(&mut self, message: ToRouter) {

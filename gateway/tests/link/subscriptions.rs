@@ -198,6 +198,31 @@ fn member_counts_are_summed_and_sent_when_they_change() {
 }
 
 #[test]
+fn a_subscription_without_an_answer_keeps_nobody_waiting() {
+    let mut harness = Harness::up();
+    harness.live("chat", 3, 7);
+    harness.join("slow", 1, 1);
+    harness.pass_in_health(Duration::from_secs(5));
+    assert_eq!(harness.seen(), ["1/1 reset Unanswered"]);
+    harness.join("slow", 1, 1);
+    assert_eq!(harness.seen(), ["1/1 reset Unanswered"], "at once, while it is so");
+    harness.asked();
+    harness.say(&[subscribed(1, 4, 0, 0, SubscribeOutcome::Fresh), update(0, 8)]);
+    harness.join("slow", 1, 1);
+    assert_eq!(harness.seen(), ["0/0 update 8", "1/1 joined 4:0"]);
+}
+
+#[test]
+fn members_of_a_chat_that_is_not_resubscribed_are_told() {
+    let mut harness = Harness::up();
+    harness.live("chat", 3, 7);
+    harness.cut();
+    harness.come_up();
+    harness.pass_in_health(Duration::from_secs(5));
+    assert_eq!(harness.seen(), ["0/0 reset Unanswered"]);
+}
+
+#[test]
 fn too_many_chats_are_refused_here() {
     let mut harness = Harness::up_with_limits(LinkLimits { chats_max: 2, ..LinkLimits::default() });
     for local in 0..3 {
