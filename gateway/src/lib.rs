@@ -4,31 +4,39 @@
 //! mailboxes and a few atomics. The state machines (`session`, `chat`, `fanout`, `outbox`, `link`) take time and
 //! randomness as arguments and do no I/O; the driver (`core`) is the only module that names the ring.
 //!
+//! ```text
+//! socket ─ core/inbound ─ session ─ core/effects ─▶ link ─▶ router
+//!                                                              │
+//! sockets ◀─ core/delivery ◀─ fanout ◀─ chat ◀─ core/membership ◀┘
+//! ```
+//!
 //! | Module | What it is |
 //! |---|---|
-//! | [`auth`] | tokens, permissions, `Origin` |
+//! | [`auth`] | tokens, permissions, Origin |
 //! | [`config`] | everything that can be configured, each limit a documented constant |
 //! | [`control`] | what the admin thread may ask of a running gateway |
-//! | [`link`] | the connection to one router: subscriptions, order, repair, requests |
+//! | [`stats`] | what cores count |
+//! | `session` | one connection: upgrade, commands, deadlines, ends |
+//! | `chat` | one chat on one core: position, members, recent publications, recovery |
+//! | `fanout`, `outbox` | who sends next; what waits for a slow reader |
+//! | [`link`] | the connection to one router |
+//! | `core` | the driver: reactor loop, mailboxes, timers |
 
+mod address;
 pub mod auth;
-#[allow(dead_code, reason = "the driver that uses it follows")]
 mod calendar;
-#[allow(dead_code, unused_imports, reason = "the driver that uses it follows")]
 mod chat;
 pub mod config;
-#[allow(dead_code, reason = "the driver that uses it follows")]
 pub mod control;
-#[allow(dead_code, reason = "the driver that uses it follows")]
+mod core;
 mod fanout;
+mod gateway;
 pub mod link;
-#[allow(dead_code, reason = "the driver that uses it follows")]
 mod outbox;
-#[allow(dead_code, reason = "the driver that uses it follows")]
 mod pace;
-#[allow(dead_code, reason = "the driver that uses it follows")]
 mod placement;
-#[allow(dead_code, unused_imports, reason = "the driver that uses it follows")]
 mod session;
-#[allow(dead_code, reason = "the driver that uses it follows")]
+pub mod stats;
 mod time;
+
+pub use gateway::{Gateway, StartError};

@@ -1,8 +1,8 @@
 //! What waits to be sent to one connection, and when its reader is too slow.
 //!
 //! An outbox exists only while something waits. It is *transient* when it merely gathers what one turn produces for a
-//! connection (replies, several chats), *stuck* while the socket is full, and *draining* between handing everything to
-//! the kernel and knowing that it was taken.
+//! connection (replies, several chats), *stuck* while the socket is full, *writable* when it has room again, and
+//! *draining* between handing everything to the kernel and knowing that it was taken.
 //!
 //! Invariants worth naming:
 //! * Order: replies that are still open are sealed before anything is appended behind them; what the kernel gave back
@@ -11,8 +11,8 @@
 //!   close frame may follow.
 //! * A connection's own limit counts all its bytes; the core's total counts a frame that many outboxes share once, and
 //!   only while they are stuck. See [`Held`].
-//! * A chat's frame that does not fit is not queued and not forgotten: [`Room::Behind`] obliges the caller to cut the
-//!   chat for this connection.
+//! * A chat's frame that does not fit is not queued and not forgotten: [`Outbox::fits_update`] obliges the caller to cut
+//!   the chat for this connection.
 
 use std::collections::VecDeque;
 
@@ -33,12 +33,19 @@ pub(crate) struct Outbox {
     open: Vec<u8>,
     state: State,
     window: Window,
+    /// Whether the driver has listed it to be flushed at the end of this turn.
+    pub(crate) listed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// The socket is not known to be full.
     Transient,
+    /// The socket is full.
     Stuck,
+    /// The socket was full and has room again; nothing was sent yet.
+    Writable,
+    /// Everything was handed to the kernel; whether it took all is not known yet.
     Draining,
 }
 
@@ -53,20 +60,16 @@ struct Window {
 
 const NO_WINDOW: Window = Window { ends: Tick::NEVER, goal: 0, taken: 0 };
 
-/// Whether a frame may be queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// Queue it.
-    Fits,
-    /// Do not queue it; cut the chat for this connection once drained (unsubscribe 2500).
-    Behind,
-    /// Close the connection (3008).
-    Slow,
-}
-
 impl Default for Outbox {
     fn default() -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, open: Vec::new(), state: State::Transient, window: NO_WINDOW }
+        Self {
+            frames: VecDeque::new(),
+            bytes: 0,
+            open: Vec::new(),
+            state: State::Transient,
+            window: NO_WINDOW,
+            listed: false,
+        }
     }
 }
 
@@ -81,21 +84,34 @@ impl Outbox {
         self.state == State::Stuck
     }
 
+    /// Whether the first frame may have been sent in part, and the core's total counts what waits.
+    fn is_charged(&self) -> bool {
+        matches!(self.state, State::Stuck | State::Writable)
+    }
+
+    /// The socket has room again.
+    pub(crate) fn handle_writable(&mut self) {
+        if self.state == State::Stuck {
+            self.state = State::Writable;
+        }
+    }
+
     /// Whether nothing waits and nothing is in doubt, so that the outbox can be dropped.
     pub(crate) fn is_idle(&self) -> bool {
         self.state == State::Transient && self.bytes() == 0
     }
 
-    /// Whether the frame of a chat's updates, `length` bytes long, may be queued. A reader that is not stuck is not
-    /// slow, so it may gather up to the hard limit within a turn.
-    pub(crate) fn room_for_update(&self, length: usize, limits: &Limits) -> Room {
+    /// Whether the frame of a chat's updates, `length` bytes long, may be queued; if not, the chat is to be cut for this
+    /// connection (unsubscribe 2500 once drained). A reader that is not stuck is not slow, so it may gather up to the
+    /// hard limit within a turn.
+    pub(crate) fn fits_update(&self, length: usize, limits: &Limits) -> bool {
         let limit = if self.state == State::Transient { limits.outbox_hard } else { limits.outbox_soft };
-        if self.bytes() == 0 || self.bytes() + length <= limit { Room::Fits } else { Room::Behind }
+        self.bytes() == 0 || self.bytes() + length <= limit
     }
 
-    /// Whether a reply or a notice of `length` bytes may be queued: these cannot be left out.
-    pub(crate) fn room_for_reply(&self, length: usize, limits: &Limits) -> Room {
-        if self.bytes() == 0 || self.bytes() + length <= limits.outbox_hard { Room::Fits } else { Room::Slow }
+    /// Whether so much waits that the connection is to be closed (3008). Only a stuck reader can be too slow.
+    pub(crate) fn is_over(&self, limits: &Limits) -> bool {
+        self.is_stuck() && self.bytes() > limits.outbox_hard && self.frames.len() > 1
     }
 
     /// The payload of the frame that gathers this turn's replies; append encoded replies only.
@@ -121,7 +137,7 @@ impl Outbox {
 
     fn append(&mut self, frame: Bytes, held: &mut Held) {
         self.bytes += frame.len();
-        if self.state == State::Stuck {
+        if self.is_charged() {
             held.charge(&frame);
         }
         self.frames.push_back(frame);
@@ -133,17 +149,17 @@ impl Outbox {
         self.frames.make_contiguous()
     }
 
-    /// All frames were handed to the kernel. True if that settles it; false if the outbox was stuck and one has to
-    /// wait until the next turn's events to know ([`Self::confirm_drained`]).
-    pub(crate) fn handle_sent(&mut self, held: &mut Held) -> bool {
-        debug_assert!(self.open.is_empty());
-        if self.state == State::Stuck {
+    /// All frames were handed to the kernel. True if that settles it; false if the outbox was stuck, or the caller
+    /// wants to be sure, and one has to wait for the next turn's events to know ([`Self::confirm_drained`]).
+    pub(crate) fn handle_sent(&mut self, be_sure: bool, held: &mut Held) -> bool {
+        debug_assert!(self.open.is_empty() && !self.is_stuck());
+        if self.is_charged() {
             for frame in &self.frames {
                 held.discharge(frame);
             }
         }
         self.frames.clear();
-        if self.state == State::Transient {
+        if self.state == State::Transient && !be_sure {
             self.bytes = 0;
             return true;
         }
@@ -162,12 +178,12 @@ impl Outbox {
         for frame in rest.into_iter().rev() {
             self.frames.push_front(frame);
         }
-        if self.state != State::Stuck {
-            self.state = State::Stuck;
+        if !self.is_charged() {
             for frame in &self.frames {
                 held.charge(frame);
             }
         }
+        self.state = State::Stuck;
         if self.window.ends == Tick::NEVER {
             self.begin_window(now, limits);
         }
@@ -203,9 +219,9 @@ impl Outbox {
     /// Drops everything but what may have been sent in part, for a close frame to follow.
     pub(crate) fn cut(&mut self, held: &mut Held) {
         self.open = Vec::new();
-        let keep = usize::from(self.state == State::Stuck);
-        for frame in self.frames.drain(keep.min(self.frames.len())..) {
-            if self.state == State::Stuck {
+        let charged = self.is_charged();
+        for frame in self.frames.drain(usize::from(charged).min(self.frames.len())..) {
+            if charged {
                 held.discharge(&frame);
             }
         }
@@ -214,7 +230,7 @@ impl Outbox {
 
     /// The connection is gone.
     pub(crate) fn discard(&mut self, held: &mut Held) {
-        if self.state == State::Stuck {
+        if self.is_charged() {
             for frame in &self.frames {
                 held.discharge(frame);
             }
@@ -224,6 +240,7 @@ impl Outbox {
         self.bytes = 0;
         self.state = State::Transient;
         self.window = NO_WINDOW;
+        self.listed = false;
     }
 
     fn begin_window(&mut self, now: Tick, limits: &Limits) {
@@ -343,6 +360,12 @@ mod tests {
         outbox.frames(Opcode::Text, held).concat()
     }
 
+    /// The socket has room and takes everything, as far as one knows.
+    fn sent(outbox: &mut Outbox, held: &mut Held) -> bool {
+        outbox.handle_writable();
+        outbox.handle_sent(false, held)
+    }
+
     #[test]
     fn replies_share_a_frame_until_something_else_is_queued_behind_them() {
         let (mut outbox, mut held) = (Outbox::default(), Held::new(1_000));
@@ -351,7 +374,7 @@ mod tests {
         outbox.push(Bytes::from_static(b"PUSH"), Opcode::Text, &mut held);
         outbox.replies().extend_from_slice(b"{3}");
         assert_eq!(concat(&mut outbox, &mut held), b"\x81\x07{1}\n{2}PUSH\x81\x03{3}");
-        assert!(outbox.handle_sent(&mut held));
+        assert!(sent(&mut outbox, &mut held));
         assert!(outbox.is_idle());
         assert_eq!(held.bytes(), 0);
     }
@@ -366,13 +389,13 @@ mod tests {
         assert!(outbox.is_stuck());
         assert_eq!(held.bytes(), 16);
         assert_eq!(concat(&mut outbox, &mut held), [vec![1; 5], vec![2; 10], vec![3]].concat());
-        assert!(!outbox.handle_sent(&mut held));
+        assert!(!sent(&mut outbox, &mut held));
         assert_eq!(held.bytes(), 0);
         // Pushed while nobody knows yet whether all was taken.
         outbox.push(frame(4, 1), Opcode::Text, &mut held);
         outbox.handle_unsent(vec![frame(3, 1)], Tick(1), &limits, &mut held);
         assert_eq!(concat(&mut outbox, &mut held), [3, 4]);
-        assert!(!outbox.handle_sent(&mut held));
+        assert!(!sent(&mut outbox, &mut held));
         assert!(outbox.confirm_drained());
         assert!(outbox.is_idle() && !outbox.confirm_drained());
         assert_eq!((held.bytes(), held.frames.len()), (0, 0));
@@ -382,14 +405,16 @@ mod tests {
     fn a_stuck_reader_is_behind_at_the_soft_limit_and_slow_at_the_hard_one() {
         let (mut outbox, mut held) = (Outbox::default(), Held::new(10_000));
         let limits = limits();
-        assert_eq!(outbox.room_for_update(5_000, &limits), Room::Fits, "one message always fits");
+        assert!(outbox.fits_update(5_000, &limits), "one message always fits");
         outbox.push(frame(1, 150), Opcode::Text, &mut held);
-        assert_eq!(outbox.room_for_update(50, &limits), Room::Fits, "not stuck, so not slow");
-        assert_eq!(outbox.room_for_update(51, &limits), Room::Behind);
+        assert!(outbox.fits_update(50, &limits), "not stuck, so not slow");
+        assert!(!outbox.fits_update(51, &limits));
         outbox.handle_unsent(vec![frame(1, 1)], Tick(0), &limits, &mut held);
-        assert_eq!(outbox.room_for_update(1, &limits), Room::Behind);
-        assert_eq!(outbox.room_for_reply(49, &limits), Room::Fits);
-        assert_eq!(outbox.room_for_reply(50, &limits), Room::Slow);
+        assert!(!outbox.fits_update(1, &limits));
+        outbox.push(frame(1, 49), Opcode::Text, &mut held);
+        assert!(!outbox.is_over(&limits));
+        outbox.push(frame(1, 1), Opcode::Text, &mut held);
+        assert!(outbox.is_over(&limits));
     }
 
     #[test]
@@ -400,12 +425,12 @@ mod tests {
         assert_eq!(outbox.deadline(), Tick(100));
         assert!(outbox.handle_timeout(Tick(99), &limits));
         // 50 of 90 bytes taken within the window.
-        assert!(!outbox.handle_sent(&mut held));
+        assert!(!sent(&mut outbox, &mut held));
         outbox.handle_unsent(vec![frame(1, 40)], Tick(50), &limits, &mut held);
         assert!(outbox.handle_timeout(Tick(100), &limits));
         assert_eq!(outbox.deadline(), Tick(200));
         // One byte of 40 is not progress.
-        assert!(!outbox.handle_sent(&mut held));
+        assert!(!sent(&mut outbox, &mut held));
         outbox.handle_unsent(vec![frame(1, 39)], Tick(150), &limits, &mut held);
         assert!(!outbox.handle_timeout(Tick(200), &limits));
     }
@@ -430,6 +455,16 @@ mod tests {
             reader.discard(&mut held);
         }
         assert_eq!((held.bytes(), held.frames.len()), (0, 0));
+    }
+
+    #[test]
+    fn whoever_wants_to_be_sure_waits_for_the_next_turn() {
+        let (mut outbox, mut held) = (Outbox::default(), Held::new(1_000));
+        outbox.push(frame(1, 5), Opcode::Text, &mut held);
+        assert!(!outbox.handle_sent(true, &mut held));
+        assert!(!outbox.is_idle());
+        assert!(outbox.confirm_drained());
+        assert!(outbox.is_idle());
     }
 
     #[test]

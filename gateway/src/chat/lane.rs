@@ -89,6 +89,8 @@ pub(crate) struct Slice {
     pub(crate) range: Range<usize>,
     /// How many updates `bytes` holds.
     pub(crate) updates: usize,
+    /// Nothing more of this batch follows: the next slice would go to the same members again.
+    pub(crate) ends_batch: bool,
 }
 
 impl<M> Default for Lane<M> {
@@ -230,9 +232,14 @@ impl Outgoing {
             };
             let start = self.cursor as usize;
             let end = (queued.end as usize).min(start.saturating_add(budget));
-            let slice = Slice { bytes: self.joined.slice(skipped..), range: start..end, updates: self.batch - first };
             self.cursor = u32::try_from(end).unwrap_or(u32::MAX);
-            if self.queue.get(self.batch - 1).is_none_or(|last| last.end <= self.cursor) {
+            let slice = Slice {
+                bytes: self.joined.slice(skipped..),
+                range: start..end,
+                updates: self.batch - first,
+                ends_batch: self.queue.get(self.batch - 1).is_none_or(|last| last.end <= self.cursor),
+            };
+            if slice.ends_batch {
                 self.end_batch();
             }
             return Some(slice);

@@ -69,7 +69,7 @@ pub(crate) struct Chat<M> {
     pub(crate) count_noted: bool,
     /// Member count that the link was told last.
     pub(crate) count_told: u32,
-    /// Members that were cut and not told yet; the chat keeps its index as long as there are any.
+    /// Members that were cut or fell behind and were not told yet; the chat keeps its index as long as there are any.
     pub(crate) cutting: u32,
     /// Counts the times that the chat became empty, so that an old linger deadline is recognised.
     pub(crate) empties: u32,
@@ -153,6 +153,7 @@ impl<M: Copy> Chat<M> {
             return;
         }
         debug_assert_eq!(self.phase, Phase::Joining);
+        self.count_told = 0;
         self.position = position;
         self.recent.clear();
         self.phase = if position.offset < top { Phase::Warming { top } } else { Phase::Live };
@@ -200,19 +201,15 @@ impl<M: Copy> Chat<M> {
         Ok(queued)
     }
 
-    /// The next slice to send, of at most `budget` members.
+    /// The next slice to send to members with this encoding, at most `budget` of them.
     pub(crate) fn next_slice(
         &mut self,
+        encoding: Encoding,
         budget: usize,
         limits: BatchLimits,
         pool: &mut Pool,
-    ) -> Option<(Slice, Encoding)> {
-        for (encoding, lane) in Encoding::ALL.into_iter().zip(&mut self.lanes) {
-            if let Some(slice) = lane.next_slice(budget, limits, pool) {
-                return Some((slice, encoding));
-            }
-        }
-        None
+    ) -> Option<Slice> {
+        self.lanes[encoding.index()].next_slice(budget, limits, pool)
     }
 
     /// The members that a slice is meant for.
@@ -245,24 +242,22 @@ impl<M: Copy> Chat<M> {
         }
     }
 
-    /// The position is lost: takes out all members and all waiting subscribers, and forgets what was kept.
-    pub(crate) fn reset(&mut self, pool: &mut Pool) -> Cut<M> {
-        self.recent.clear();
+    /// Takes out all members, who are to be told; whatever was on its way to them is dropped. By encoding.
+    pub(crate) fn cut(&mut self, pool: &mut Pool) -> [Vec<M>; 2] {
         let [json, protobuf] = &mut self.lanes;
         let members = [json.clear(pool), protobuf.clear(pool)];
         self.cutting += u32::try_from(members[0].len() + members[1].len()).unwrap_or(u32::MAX);
         self.empties = self.empties.wrapping_add(1);
-        Cut { members, waiters: self.take_waiters() }
+        members
     }
-}
 
-/// Who was taken out of a chat by a reset.
-#[derive(Debug)]
-pub(crate) struct Cut<M> {
-    /// Members by encoding ([`Encoding::index`]), to be told unsubscribe 2500.
-    pub(crate) members: [Vec<M>; 2],
-    /// Subscribers that were waiting, to be answered with a temporary error.
-    pub(crate) waiters: Vec<Waiter<M>>,
+    /// The position is lost: takes out all waiting subscribers, to be answered with a temporary error, and forgets what
+    /// was kept. The members go with [`Self::cut`].
+    pub(crate) fn reset(&mut self) -> Vec<Waiter<M>> {
+        debug_assert_eq!(self.members(), 0);
+        self.recent.clear();
+        self.take_waiters()
+    }
 }
 
 /// A complete WebSocket frame with one publication: one allocation of the exact length.

@@ -103,6 +103,7 @@ impl<M: Copy> Chats<M> {
     }
 
     /// Indices and chats, in no particular order.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Chat<M>)> {
         self.slab.iter().map(|(index, chat)| (u32::try_from(index).unwrap_or(u32::MAX), chat))
     }

@@ -161,6 +161,11 @@ impl Session {
         if identity.subscriptions.len() > cx.limits.chats_per_connection {
             return CloseCode::ChannelLimit.into();
         }
+        if identity.subscriptions.iter().any(|granted| check_name(&granted.channel, cx.limits).is_err()) {
+            // The client would come back with the same token for ever, unless the error is final.
+            self.refuse_connect(id, ErrorCode::UnknownChannel, cx.timing, cx.now);
+            return Outcome::Refused;
+        }
         let result = self.connect_result(&identity, cx);
         let profile = (!identity.user.is_empty()).then(|| Box::new(Profile { user: identity.user.into() }));
         let joins: Vec<ServerJoin> = identity
@@ -171,9 +176,6 @@ impl Session {
                 ServerJoin { id, chat: granted.channel, wish, data: granted.data }
             })
             .collect();
-        if joins.iter().any(|join| check_name(&join.chat, cx.limits).is_err()) {
-            return CloseCode::ServerError.into();
-        }
         if joins.is_empty() {
             self.finish_connect(id, result, profile, cx.timing, cx.random, cx.now);
             return Outcome::Connected;

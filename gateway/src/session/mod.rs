@@ -54,8 +54,8 @@ pub(crate) struct Session {
     pub(crate) subs: Subs,
     input: Gcra,
     publishes: Gcra,
-    /// Tells this connection from earlier ones in the same slot of the ring.
-    pub(crate) generation: u32,
+    /// Bytes of input that this connection holds while it is not authenticated, for the core's limit.
+    pub(crate) held_input: u32,
     /// The driver's handle of the client's address, for limits.
     pub(crate) address: u32,
     /// The deadline of the phase; while live the next ping, or the end of waiting for a pong.
@@ -150,7 +150,7 @@ impl Rates {
 
 impl Session {
     /// A connection that was just accepted. `address` is its handle for limits.
-    pub(crate) fn new(generation: u32, address: u32, limits: &Limits, timing: &Timing, now: Now) -> Self {
+    pub(crate) fn new(address: u32, limits: &Limits, timing: &Timing, now: Now) -> Self {
         let request = HandshakeLimits {
             head_bytes: limits.upgrade,
             headers: limits.upgrade_headers,
@@ -163,7 +163,7 @@ impl Session {
             subs: Subs::default(),
             input: Gcra::default(),
             publishes: Gcra::default(),
-            generation,
+            held_input: 0,
             address,
             next: now.tick().after(timing.handshake),
             expiry: Tick::NEVER,
@@ -331,12 +331,10 @@ impl Session {
     pub(crate) fn begin_closing(&mut self, timing: &Timing, now: Now) {
         self.phase = Phase::Closing;
         self.next = now.tick().after(timing.close);
-        self.decoder = Decoder::server(MAX_CLOSING_FRAME);
+        // Input is thrown away from now on: after a violation it could not be decoded anyway.
+        self.decoder = Decoder::server(0);
     }
 }
-
-/// What a closing connection may still send in one message: its close frame is all that matters.
-const MAX_CLOSING_FRAME: usize = 1_024;
 
 /// A frame with a ping in each encoding, and as a WebSocket ping.
 #[derive(Debug)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use corecast_centrifuge::codes::ErrorCode;
 use corecast_centrifuge::{
-    Command, ConnectResult, Publication, ReplyBody, SubscribeResult, encode_error, encode_reply,
+    Command, ConnectResult, Encoding, Publication, ReplyBody, SubscribeResult, encode_error, encode_reply,
+    sanitize_json,
 };
 use corecast_wire::Position;
 use corecast_wire::epoch::EpochText;
@@ -30,12 +31,17 @@ pub(crate) struct Admitted {
 }
 
 /// The result of `subscribe`: the same for client-side and server-side subscriptions.
-pub(crate) fn subscribe_result(admitted: Admitted, timing: &Timing, now: Now) -> SubscribeResult {
+pub(crate) fn subscribe_result(admitted: Admitted, encoding: Encoding, timing: &Timing, now: Now) -> SubscribeResult {
     let was_recovering = matches!(admitted.wish, Wish::Recover { .. });
     let (recovered, offset) = match admitted.admission {
         // The client advances through the publications, so it gets its own offset back.
         Admission::Recovered { offset, .. } => (true, offset),
         Admission::Fresh | Admission::Lost | Admission::Wait => (false, admitted.position.offset),
+    };
+    // A token may carry any bytes, which would break a JSON frame: then there is no data.
+    let data = match encoding {
+        Encoding::Json if !admitted.data.is_empty() => sanitize_json(admitted.data).unwrap_or_default(),
+        _ => admitted.data,
     };
     let expires = admitted.expires != Tick::NEVER;
     let left = admitted.expires.since(now.tick()).saturating_sub(timing.expiry_grace);
@@ -50,7 +56,7 @@ pub(crate) fn subscribe_result(admitted: Admitted, timing: &Timing, now: Now) ->
         was_recovering,
         recovered,
         publications: admitted.publications,
-        data: admitted.data,
+        data,
     }
 }
 
@@ -127,11 +133,6 @@ impl Session {
             self.refuse_connect(id, ErrorCode::Internal, timing, now);
         }
     }
-
-    /// Whether `connect` waits for server-side subscriptions.
-    pub(crate) fn is_connecting(&self) -> bool {
-        matches!(self.phase, Phase::Connecting(_))
-    }
 }
 
 /// A random time between half an interval and all of it: pings of clients that came together spread out.
@@ -167,10 +168,13 @@ mod tests {
             data: Bytes::new(),
             expires: now.tick().after(Duration::from_secs(60) + timing.expiry_grace),
         };
-        let result = subscribe_result(admitted.clone(), &timing, now);
+        let result = subscribe_result(admitted.clone(), Encoding::Json, &timing, now);
         assert_eq!((result.expires, result.ttl, result.epoch.as_str(), result.offset), (true, 60, "10", 5));
         assert!(result.recoverable && result.positioned && !result.recovered && !result.was_recovering);
-        let result = subscribe_result(Admitted { expires: Tick::NEVER, ..admitted }, &timing, now);
-        assert_eq!((result.expires, result.ttl), (false, 0));
+        let binary = Admitted { expires: Tick::NEVER, data: Bytes::from_static(b"\xff"), ..admitted };
+        let result = subscribe_result(binary.clone(), Encoding::Json, &timing, now);
+        assert_eq!((result.expires, result.ttl, result.data.len()), (false, 0, 0));
+        let result = subscribe_result(binary, Encoding::Protobuf, &timing, now);
+        assert_eq!(result.data, &b"\xff"[..]);
     }
 }

@@ -67,16 +67,6 @@ pub(crate) struct Subs {
 }
 
 impl Subs {
-    /// How many there are, of all kinds.
-    pub(crate) fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    /// All of them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Sub> {
-        self.list.iter()
-    }
-
     /// The entry of a chat.
     pub(crate) fn get(&self, chat: u32) -> Option<&Sub> {
         self.list.iter().find(|sub| sub.chat == chat)

@@ -43,7 +43,7 @@ impl Bench {
     fn new(auth: &AuthConfig) -> Self {
         let (limits, timing) = (Limits::default(), Timing::default());
         let now = Now { nanos: 0, unix_s: UNIX };
-        let mut session = Session::new(1, 0, &limits, &timing, now);
+        let mut session = Session::new(0, &limits, &timing, now);
         let upgraded = Upgraded { response: Vec::new(), encoding: Encoding::Json, native_ping: false };
         session.handle_upgraded(&upgraded, &timing, now);
         let auth = Authenticator::new(auth).unwrap();
@@ -391,7 +391,7 @@ fn connect_waits_for_server_side_subscriptions_and_commands_wait_behind_it() {
         expires: Tick::NEVER,
     };
     let now = bench.now();
-    let result = subscribe_result(admitted, &bench.timing, now);
+    let result = subscribe_result(admitted, Encoding::Json, &bench.timing, now);
     assert!(bench.session.handle_server_joined("a".into(), result.clone(), &bench.timing, 0, now).is_none());
     let backlog = bench.session.handle_server_joined("b".into(), result, &bench.timing, 0, now).unwrap();
     assert_eq!(backlog.len(), 1);
@@ -400,6 +400,17 @@ fn connect_waits_for_server_side_subscriptions_and_commands_wait_behind_it() {
     let Some(ReplyBody::Connect(result)) = &replies[0].body else { panic!("{replies:?}") };
     assert_eq!(result.subs.keys().collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(result.subs["a"].offset, 2);
+}
+
+#[test]
+fn a_token_that_grants_an_impossible_chat_is_refused_for_good() {
+    let (auth, signer) = keyed();
+    let mut bench = Bench::new(&auth);
+    let channels = vec!["x".repeat(256)];
+    let granted = signer.sign(&NewToken { user: "alice".into(), channels, ..NewToken::default() }).unwrap();
+    assert!(matches!(bench.command(1, connect(&granted)), Outcome::Refused));
+    let error = bench.replies().pop().unwrap().error.unwrap();
+    assert_eq!((error.code, error.temporary), (102, false));
 }
 
 #[test]

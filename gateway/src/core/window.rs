@@ -1,0 +1,82 @@
+//! The batching window: how long a turn gathers events before it begins.
+//!
+//! A wake-up costs a few microseconds, so under load it pays to let several messages share one; when little happens it
+//! only adds latency. The window is therefore open while at least [`WORTH`] pieces of work are expected to arrive within
+//! it, judged by a moving average, and shut otherwise.
+
+use std::time::{Duration, Instant};
+
+/// Pieces of work (completions, mail) expected within the window from which on it is used.
+const WORTH: f64 = 3.0;
+/// Time constant of the average.
+const MEMORY: Duration = Duration::from_millis(20);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Window {
+    longest: Duration,
+    /// Pieces of work per second.
+    rate: f64,
+    last: Option<Instant>,
+}
+
+impl Window {
+    /// `longest` is the configured window; zero switches it off.
+    pub(super) fn new(longest: Duration) -> Self {
+        Self { longest, rate: 0.0, last: None }
+    }
+
+    /// A turn handled `work` pieces.
+    pub(super) fn note(&mut self, work: usize, now: Instant) {
+        let Some(last) = self.last.replace(now) else { return };
+        let elapsed = now.saturating_duration_since(last).as_secs_f64().max(1e-6);
+        let weight = elapsed / (elapsed + MEMORY.as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let rate = work as f64 / elapsed;
+        self.rate += weight * (rate - self.rate);
+    }
+
+    /// The window of the next turn.
+    pub(super) fn current(&self) -> Duration {
+        if self.rate * self.longest.as_secs_f64() >= WORTH { self.longest } else { Duration::ZERO }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST: Duration = Duration::from_micros(500);
+
+    fn after(per_second: u32, seconds: u32) -> Duration {
+        let mut window = Window::new(LONGEST);
+        let start = Instant::now();
+        let step = Duration::from_secs(1) / per_second;
+        for n in 0..per_second * seconds {
+            window.note(1, start + step * n);
+        }
+        window.current()
+    }
+
+    #[test]
+    fn the_window_opens_under_load_only() {
+        assert_eq!(after(1_000, 1), Duration::ZERO);
+        assert_eq!(after(20_000, 1), LONGEST);
+    }
+
+    #[test]
+    fn it_shuts_when_the_load_is_over_and_can_be_switched_off() {
+        let mut window = Window::new(LONGEST);
+        let start = Instant::now();
+        for n in 0..1_000 {
+            window.note(50, start + LONGEST * n);
+        }
+        assert_eq!(window.current(), LONGEST);
+        window.note(1, start + LONGEST * 1_000 + Duration::from_secs(1));
+        assert_eq!(window.current(), Duration::ZERO);
+        let mut off = Window::new(Duration::ZERO);
+        off.note(1_000_000, start);
+        off.note(1_000_000, start + LONGEST);
+        assert_eq!(off.current(), Duration::ZERO);
+    }
+}
