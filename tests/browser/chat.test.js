@@ -137,6 +137,30 @@ test("everything can be done with a keyboard and has a name", async () => {
   await context.close();
 });
 
+test("a server that wants tokens is told apart, and a token lets one in", async () => {
+  const secret = "a secret of at least thirty-two bytes";
+  const closed = await Corecast.start({ CORECAST_AUTH_ANONYMOUS: "false", CORECAST_AUTH_TOKEN_SECRET: secret });
+  try {
+    const context = await browser.newContext();
+    const ada = new Person(await context.newPage(), "Ada");
+    await ada.page.goto(closed.page);
+    await ada.page.getByRole("textbox", { name: "Your name" }).fill("Ada");
+    await ada.page.keyboard.press("Enter");
+    await ada.page.locator("#notice", { hasText: "The server ended the connection" }).waitFor();
+    await ada.page.getByRole("button", { name: "Enter a token" }).click();
+    await ada.page.getByLabel("Token for connecting").fill(await closed.token("ada"));
+    await ada.screenshot("token-desktop.png");
+    await ada.page.keyboard.press("Enter");
+    await ada.connected();
+    await ada.write("with a token");
+    await ada.sees("with a token");
+    ada.unharmed();
+    await context.close();
+  } finally {
+    await closed.stop();
+  }
+});
+
 test("the page allows itself nothing but its own files and one socket", async () => {
   const response = await fetch(server.page);
   const policy = response.headers.get("content-security-policy");

@@ -24,6 +24,15 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run router and gateway in one process, open to everybody, with a demo page
+    #[command(after_help = STANDALONE_EXAMPLES)]
+    Standalone(ServeArgs),
+    /// Serve WebSocket clients, linked to routers that run elsewhere
+    #[command(after_help = GATEWAY_EXAMPLES)]
+    Gateway(GatewayArgs),
+    /// Sequence chats for gateways that run elsewhere
+    #[command(after_help = ROUTER_EXAMPLES)]
+    Router(RouterArgs),
     /// Read the configuration and say what is wrong with it, without starting anything
     #[command(after_help = CHECK_EXAMPLES)]
     Checkconfig(CheckArgs),
@@ -38,6 +47,27 @@ pub(crate) enum Command {
     Version,
 }
 
+const STANDALONE_EXAMPLES: &str = "Examples:
+  corecast standalone
+  corecast standalone --listen 0.0.0.0:8000 --cores 2 --cpus 0,1
+  corecast standalone --api-key secret
+
+  curl -H 'X-API-Key: secret' http://127.0.0.1:9000/api/publish \\
+    -d '{\"channel\":\"lobby\",\"data\":{\"text\":\"hi\"}}'
+
+Anyone may connect, subscribe and publish in any chat, unless the configuration says otherwise.";
+
+const GATEWAY_EXAMPLES: &str = "Examples:
+  CORECAST_LINK_SECRET_FILE=/etc/corecast/link.secret \\
+    corecast gateway --router 10.0.0.1:7000 --router 10.0.0.2:7000 --listen 0.0.0.0:8000
+
+Nobody may connect until the configuration names a token key or allows anonymous clients (see [auth]).
+Every gateway of a cluster lists the same routers.";
+
+const ROUTER_EXAMPLES: &str = "Examples:
+  CORECAST_LINK_SECRET_FILE=/etc/corecast/link.secret corecast router --listen 10.0.0.1:7000
+  corecast router --listen 10.0.0.1:7000 --cores 4       (four router cores, on the ports 7000 to 7003)";
+
 const CHECK_EXAMPLES: &str = "Examples:
   corecast checkconfig --config corecast.toml
   corecast checkconfig gateway                (also what a gateway cannot start without)";
@@ -45,6 +75,53 @@ const CHECK_EXAMPLES: &str = "Examples:
 const TOKEN_EXAMPLES: &str = "Examples:
   corecast gentoken --user 42
   corecast gentoken --user 42 --ttl 24h --channel news      (a subscription token for one chat)";
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct CommonArgs {
+    /// Configuration file (TOML). Default: $CORECAST_CONFIG, then /etc/corecast/corecast.toml if it exists
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Address of the internal port: server API, demo page, metrics, health [default: 127.0.0.1:9000]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<String>,
+    /// Core threads that serve connections or sequence chats, each with its own io_uring [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) cores: Option<u16>,
+    /// CPUs to pin the cores to, in turn, such as 0-3,8 [default: not pinned]
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpus: Option<String>,
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    /// Address for WebSocket clients [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// Key of the server API (visible in the process list: `admin.api_key_file` is not)
+    #[arg(long, value_name = "KEY")]
+    pub(crate) api_key: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GatewayArgs {
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    /// Router core to link to, as host:port, unix:/path or NAME@ before one of these, where gateways reach it under different
+    /// addresses; repeat it for each one
+    #[arg(long = "router", value_name = "ADDR")]
+    pub(crate) routers: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RouterArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    /// Link address for gateways, address:port or unix:/path [default: 127.0.0.1:7000]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+}
 
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
@@ -82,6 +159,17 @@ pub(crate) enum Role {
     Router,
 }
 
+impl Role {
+    /// As it is written on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Standalone => "standalone",
+            Self::Gateway => "gateway",
+            Self::Router => "router",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -91,5 +179,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_flags_that_scripts_rely_on_exist() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.command);
+        let flags = "--listen 1.2.3.4:5 --admin 1.2.3.4:6 --cores 3 --cpus 0-2 --api-key k --config f.toml";
+        assert!(matches!(parse(&format!("corecast standalone {flags}")), Ok(Command::Standalone(_))));
+        assert!(matches!(
+            parse(&format!("corecast gateway {flags} --router a:1 --router b:2")),
+            Ok(Command::Gateway(GatewayArgs { routers, .. })) if routers == ["a:1", "b:2"]
+        ));
+        let flags = "--listen 1.2.3.4:5 --admin 1.2.3.4:6 --cores 3 --cpus 0-2 --config f.toml";
+        assert!(matches!(parse(&format!("corecast router {flags}")), Ok(Command::Router(_))));
+        assert!(parse("corecast standalone --nonsense").is_err_and(|error| error.exit_code() == 2));
     }
 }

@@ -16,8 +16,6 @@ pub(crate) enum Failure {
     Usage(String),
     /// Anything else that went wrong at run time: exit code 1.
     Runtime(String),
-    /// A delegated command ended with a code of its own, having said why already.
-    Code(u8),
 }
 
 impl Failure {
@@ -27,7 +25,6 @@ impl Failure {
             Self::Unavailable(_) => 69,
             Self::Usage(_) => 2,
             Self::Runtime(_) => 1,
-            Self::Code(code) => *code,
         }
     }
 
@@ -42,7 +39,6 @@ impl Failure {
             Self::Unavailable(message) | Self::Usage(message) | Self::Runtime(message) => {
                 eprintln!("corecast: {message}")
             }
-            Self::Code(_) => {}
         }
         ExitCode::from(self.code())
     }
@@ -53,7 +49,6 @@ impl fmt::Display for Failure {
         match self {
             Self::Config(problems) => problems.fmt(formatter),
             Self::Unavailable(message) | Self::Usage(message) | Self::Runtime(message) => formatter.write_str(message),
-            Self::Code(code) => write!(formatter, "exit code {code}"),
         }
     }
 }

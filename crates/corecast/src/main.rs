@@ -1,15 +1,12 @@
 //! The one binary of Corecast: `corecast standalone | gateway | router | load | …`.
 
-#[allow(dead_code, reason = "the roles that use it follow")]
 mod admin;
 mod cli;
 mod commands;
-#[allow(dead_code, reason = "the roles that use it follow")]
 mod config;
-#[allow(dead_code, reason = "the roles that use it follow")]
 mod exit;
+mod run;
 mod token;
-#[allow(dead_code, reason = "the roles that use it follow")]
 mod version;
 
 use std::collections::BTreeMap;
@@ -22,14 +19,17 @@ use exit::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli.command) {
+    match execute(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn execute(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Standalone(args) => run::standalone(&args, &environment()),
+        Command::Gateway(args) => run::gateway(&args, &environment()),
+        Command::Router(args) => run::router(&args, &environment()),
         Command::Checkconfig(args) => commands::check(&args, &environment()),
         Command::Gentoken(args) => token::generate(&args, &environment()),
         Command::Defaultconfig => commands::print(&config::render::default_toml()),

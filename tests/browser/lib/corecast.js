@@ -1,9 +1,10 @@
 // A `corecast standalone` process on free ports of this machine, which can be killed and started again on the same ones.
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
 
 const BINARY = process.env.CORECAST_BIN;
 const START_MS = 20_000;
@@ -59,6 +60,12 @@ export class Corecast {
     const exited = once(child, "exit");
     child.kill(signal);
     await exited;
+  }
+
+  /** A token that this server accepts. */
+  async token(user) {
+    const { stdout } = await promisify(execFile)(BINARY, ["gentoken", "--user", user], { env: this.#env });
+    return stdout.trim();
   }
 
   async api(method, body) {

@@ -77,18 +77,27 @@ pub(crate) fn gateway(
     config.limits = limits(settings);
     config.timing = timing(settings);
     config.ring = ring(settings);
+    config.auth = auth(settings)?;
     config.check().map_err(|problem| Problems::one(problem.to_string()))?;
     Ok(config)
 }
 
 /// The router cores that `gateway.routers` names, in its order. Names are looked up now, once.
 pub(crate) fn endpoints(settings: &Settings) -> Result<Vec<RouterEndpoint>, String> {
-    settings
-        .gateway
-        .routers
-        .iter()
-        .map(|name| Ok(RouterEndpoint { name: name.clone(), target: target(name)? }))
-        .collect()
+    let endpoint = |text: &String| {
+        let (name, address) = split_endpoint(text);
+        Ok(RouterEndpoint { name: name.to_owned(), target: target(address)? })
+    };
+    settings.gateway.routers.iter().map(endpoint).collect()
+}
+
+/// Name and address of a router in a gateway's list: `NAME@host:port`, or the address as its own name. A path or an
+/// abstract name behind `unix:` may contain `@`, so a name ends before the first one.
+pub(crate) fn split_endpoint(text: &str) -> (&str, &str) {
+    match text.split_once('@') {
+        Some((name, address)) if !name.is_empty() && !name.starts_with("unix:") => (name, address),
+        _ => (text, text),
+    }
 }
 
 /// What bounds each router core.

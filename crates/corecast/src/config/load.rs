@@ -174,8 +174,11 @@ fn keys_of(settings: &Settings, table: &str) -> Vec<String> {
 
 /// `; did you mean …?` if something known is close enough to be a slip of the finger.
 fn nearest(word: &str, known: Vec<String>) -> String {
+    // What all variables begin with says nothing about how close they are.
+    let own = |name: &str| name.strip_prefix(ENV_PREFIX).unwrap_or(name).to_owned();
+    let word = own(word);
     let allowed = word.len() / 3 + 1;
-    let close = known.into_iter().map(|name| (distance(word, &name), name)).min();
+    let close = known.into_iter().map(|name| (distance(&word, &own(&name)), name)).min();
     close.filter(|(far, _)| *far <= allowed).map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"))
 }
 

@@ -44,8 +44,8 @@ section! {
         /// Name of this node in `info`, in logs and in the cluster. Must be unique there. Empty: the host name and the port.
         name: String = String::new(), limit "";
         /// How long closing the connections (code 3001) is spread over after SIGTERM or SIGINT, so that clients do not all
-        /// return to the other nodes at once.
-        drain_window: Span = Span(DRAIN_WINDOW), limit "A second signal ends the process at once.";
+        /// return to the other nodes at once. A second signal ends the process at once.
+        drain_window: Span = Span(DRAIN_WINDOW), limit "";
         /// Which events are logged, to the standard error: a level (`error`, `warn`, `info`, `debug`, `trace`) or filters
         /// such as `info,corecast_gateway=debug`.
         log: String = "info".into(), limit "";
@@ -57,16 +57,20 @@ section! {
 section! {
     /// The WebSocket side: `standalone` and `gateway`.
     struct Gateway = "gateway" {
-        /// Address and port for WebSocket clients. Port 0 takes a free one. Flag: `--listen`.
-        listen: String = "127.0.0.1:8000".into(), limit "A port in use ends the start with exit code 69.";
-        /// Path of the WebSocket endpoint.
-        path: String = "/connection/websocket".into(), limit "Other paths are answered with 404.";
-        /// Threads that serve connections, each with its own io_uring. Flag: `--cores`.
-        cores: u16 = 1, limit "May exceed the number of CPUs: each ring holds its own share of RLIMIT_NOFILE.";
-        /// CPUs to pin those threads to, in turn: numbers and ranges, such as `0-3,8`. Empty: not pinned. Flag: `--cpus`.
-        cpus: String = String::new(), limit "A CPU outside the process's cpuset is refused at the start.";
-        /// Router cores to link to, as `host:port` or `unix:/path` (`gateway` only). Every gateway of a cluster lists the
-        /// same ones, in any order: a router refuses a gateway whose list differs. Flag: `--router`, repeated.
+        /// Address and port for WebSocket clients. Port 0 takes a free one; one in use ends the start with exit code 69.
+        /// Flag: `--listen`.
+        listen: String = "127.0.0.1:8000".into(), limit "";
+        /// Path of the WebSocket endpoint. Other paths are answered with 404.
+        path: String = "/connection/websocket".into(), limit "";
+        /// Threads that serve connections, each with its own io_uring. May exceed the number of CPUs, since each ring has
+        /// its own limit of descriptors. Flag: `--cores`.
+        cores: u16 = 1, limit "";
+        /// CPUs to pin those threads to, in turn: numbers and ranges, such as `0-3,8`. Empty: not pinned. A CPU that the
+        /// process may not use ends the start. Flag: `--cpus`.
+        cpus: String = String::new(), limit "";
+        /// Router cores to link to, as `host:port`, `unix:/path` or `NAME@` followed by one of these (`gateway` only). Every
+        /// gateway of a cluster lists the same names, in any order: they decide which router owns which chat, and a router
+        /// refuses a gateway whose list differs. Without `NAME@` the address is the name. Flag: `--router`, repeated.
         routers: Vec<String> = Vec::new(), limit "At most 4,096. Without one, `gateway` does not start.";
         /// Proxies whose `X-Forwarded-For` is believed, as addresses or networks such as `10.0.0.0/8`.
         trusted_proxies: Vec<String> = Vec::new(), limit "";
@@ -76,8 +80,9 @@ section! {
 section! {
     /// The internal port: server API, demo page, metrics, health. Do not expose it to the internet.
     struct Admin = "admin" {
-        /// Address and port of the internal port. Port 0 takes a free one. Flag: `--admin`.
-        listen: String = "127.0.0.1:9000".into(), limit "A port in use ends the start with exit code 69.";
+        /// Address and port of the internal port. Port 0 takes a free one; one in use ends the start with exit code 69. Flag:
+        /// `--admin`.
+        listen: String = "127.0.0.1:9000".into(), limit "";
         /// Key that requests to the server API must carry as `X-API-Key`. Flag: `--api-key`. `standalone` makes one and
         /// prints it if none is given; elsewhere everybody is refused without one.
         api_key: Option<Secret> = None, limit "Another key or none: 401.";
@@ -116,7 +121,7 @@ section! {
     /// everybody in unless told otherwise. Tokens are JWT with Centrifugo's claims.
     struct Auth = "auth" {
         /// Whether clients without a token may connect, as anonymous users.
-        anonymous: bool = false, limit "Without a token: close 3500.";
+        anonymous: bool = false, limit "Without a token: error 101, which is final for the published SDKs.";
         /// Treat a client that brings a token as one without, as long as no key is configured to check it with.
         ignore_tokens_without_keys: bool = false, limit "";
         /// Shared secret that tokens are signed with.
@@ -133,7 +138,7 @@ section! {
         /// If set, a token must name it in `iss`.
         issuer: Option<String> = None, limit "Another issuer: close 3500.";
         /// How far `nbf` of a token may lie in the future, for clocks that differ. Whole seconds.
-        not_before_leeway: Span = Span::secs(0), limit "Later: close 3500.";
+        not_before_leeway: Span = Span::secs(0), limit "Later: error 109, as for an expired token.";
         /// Web pages that may connect: `https://example.org`, `https://*.example.org` (hosts below it), or `*` for all.
         allowed_origins: Vec<String> = Vec::new(), limit "A browser on another page is answered with 403.";
         /// Whether clients that send no `Origin` may connect: native SDKs send none, browsers always do.
@@ -185,13 +190,17 @@ section! {
 section! {
     /// The routers: `router`, and the one inside `standalone`. Limits are per router core unless they say otherwise.
     struct Router = "router" {
-        /// Link address for gateways: `address:port` or `unix:/path` (`router` only). Core i of n listens on port + i. Flag of
-        /// `router`: `--listen`.
-        listen: String = "127.0.0.1:7000".into(), limit "A port in use ends the start with exit code 69.";
+        /// Link address for gateways: `address:port` or `unix:/path` (`router` only). Core i of n listens on port + i, or on
+        /// the path with `.i`. A port in use ends the start with exit code 69. Flag of `router`: `--listen`.
+        listen: String = "127.0.0.1:7000".into(), limit "";
         /// Threads that sequence chats, each with its own share of them. Flag of `router`: `--cores`.
         cores: u16 = 1, limit "";
-        /// CPUs to pin those threads to, in turn. Empty: not pinned. Flag of `router`: `--cpus`.
-        cpus: String = String::new(), limit "A CPU outside the process's cpuset is refused at the start.";
+        /// CPUs to pin those threads to, in turn. Empty: not pinned. A CPU that the process may not use ends the start. Flag of
+        /// `router`: `--cpus`.
+        cpus: String = String::new(), limit "";
+        /// Largest batching window: under load a core gathers for this long before it works, so that several messages share a
+        /// wake-up; after an idle time it works at once. 0s switches it off.
+        min_wait: Span = Span(std::time::Duration::from_micros(500)), limit "At most 10ms.";
         /// Messages kept per chat, for recovery and history.
         kept_messages: u32 = count(Kept::default().messages), limit "The oldest go first.";
         /// Bytes kept per chat. The newest message is kept whatever its size.

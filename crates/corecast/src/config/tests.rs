@@ -215,6 +215,21 @@ fn addresses_and_cpu_lists() {
 }
 
 #[test]
+fn a_router_has_a_name_of_its_own_where_it_is_given_one() {
+    use super::convert::{endpoints, split_endpoint};
+    assert_eq!(split_endpoint("10.0.0.1:7000"), ("10.0.0.1:7000", "10.0.0.1:7000"));
+    assert_eq!(split_endpoint("r1@10.0.0.1:7000"), ("r1", "10.0.0.1:7000"));
+    assert_eq!(split_endpoint("r1@unix:/run/a@b"), ("r1", "unix:/run/a@b"));
+    assert_eq!(split_endpoint("unix:@name.0"), ("unix:@name.0", "unix:@name.0"));
+    let mut settings = Settings::default();
+    settings.gateway.routers = vec!["r1@127.0.0.1:7000".into(), "unix:@name.0".into()];
+    let endpoints = endpoints(&settings).unwrap();
+    assert_eq!((endpoints[0].name.as_str(), endpoints[1].name.as_str()), ("r1", "unix:@name.0"));
+    settings.gateway.routers = vec!["nowhere".into()];
+    assert!(super::convert::endpoints(&settings).unwrap_err().contains("`nowhere` cannot be looked up"));
+}
+
+#[test]
 fn the_defaults_file_is_valid_and_changes_nothing() {
     let text = render::default_toml();
     assert!(read(&text, &[]).unwrap().1.is_empty());

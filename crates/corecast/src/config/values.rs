@@ -253,8 +253,9 @@ impl<'de> Deserialize<'de> for Size {
 }
 
 impl<'de> Deserialize<'de> for Secret {
+    /// The usual error would show the value.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        let text = String::deserialize(deserializer).map_err(|_| de::Error::custom("expected text in quotes"))?;
         Self::parse_text(&text).map_err(de::Error::custom)
     }
 }

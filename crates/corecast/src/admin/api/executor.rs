@@ -27,6 +27,9 @@ use crate::admin::upstream::Upstream;
 const FORCE_DISCONNECT: u16 = 3503;
 const FORCE_DISCONNECT_REASON: &str = "force disconnect";
 
+/// The methods that are offered.
+pub(super) const METHODS: [&str; 6] = ["publish", "broadcast", "history", "presence_stats", "disconnect", "info"];
+
 /// Methods of Centrifugo's API that are not offered: refused with 108 rather than 404, so that the caller learns why.
 const NOT_OFFERED: [&str; 15] = [
     "subscribe",

@@ -5,12 +5,13 @@
 
 mod executor;
 mod messages;
+mod metrics;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -18,10 +19,12 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use prometheus_client::registry::Registry;
 use serde_json::value::RawValue;
 
 use self::executor::{Executor, Wrong};
 use self::messages::{Answer, ApiError, Batch, OldCommand};
+use self::metrics::ApiMetrics;
 use super::upstream::Upstream;
 use crate::config::values::Secret;
 
@@ -43,12 +46,18 @@ struct Api {
     key: Option<Secret>,
     executor: Executor,
     limits: ApiLimits,
+    metrics: ApiMetrics,
 }
 
 /// The routes of the server API. Without a key everybody is refused.
-pub(crate) fn routes(upstream: Arc<dyn Upstream>, key: Option<Secret>, limits: ApiLimits) -> Router {
+pub(crate) fn routes(
+    upstream: Arc<dyn Upstream>,
+    key: Option<Secret>,
+    limits: ApiLimits,
+    registry: &mut Registry,
+) -> Router {
     let executor = Executor::new(upstream, limits.broadcast_max, limits.timeout);
-    let api = Arc::new(Api { key, executor, limits });
+    let api = Arc::new(Api { key, executor, limits, metrics: ApiMetrics::register(registry) });
     Router::new()
         .route("/api", post(old))
         .route("/api/", post(old))
@@ -65,7 +74,7 @@ async fn method(State(api): State<Arc<Api>>, Path(method): Path<String>, request
     if method == "batch" {
         return api.batch(&body).await;
     }
-    match api.executor.run(&method, &body).await {
+    match api.run(&method, &body).await {
         Ok(answer) => json(StatusCode::OK, &messages::Response::Result(answer)),
         Err(Wrong::Method) => plain(StatusCode::NOT_FOUND, "no such method"),
         Err(Wrong::Body(error)) => plain(StatusCode::BAD_REQUEST, &format!("bad request: {error}")),
@@ -101,6 +110,7 @@ impl Api {
     /// The body, if the request carries the key and the body is text within the limits.
     async fn body(&self, request: Request) -> Result<String, Box<Response>> {
         if !self.admits(request.headers(), request.uri()) {
+            self.metrics.count_stranger();
             let hint = "send the API key as the header X-API-Key";
             return Err(Box::new(plain(StatusCode::UNAUTHORIZED, hint)));
         }
@@ -139,6 +149,14 @@ impl Api {
         given.is_some_and(|given| equal(given.as_bytes(), key.expose().as_bytes()))
     }
 
+    /// Runs a method and counts it.
+    async fn run(&self, method: &str, params: &str) -> Result<Answer, Wrong> {
+        let begin = Instant::now();
+        let outcome = self.executor.run(method, params).await;
+        self.metrics.count(method, &outcome, begin.elapsed());
+        outcome
+    }
+
     async fn batch(&self, body: &str) -> Response {
         let batch: Batch = match serde_json::from_str(body) {
             Ok(batch) => batch,
@@ -172,7 +190,7 @@ impl Api {
 
     /// A command inside a larger request, where every failure is an error object.
     async fn one(&self, method: &str, params: &str) -> Result<Answer, ApiError> {
-        self.executor.run(method, params).await.map_err(|wrong| match wrong {
+        self.run(method, params).await.map_err(|wrong| match wrong {
             Wrong::Method => ApiError::new(104, "method not found"),
             Wrong::Body(error) => ApiError::bad_request(&error.to_string()),
             Wrong::Api(error) => error,

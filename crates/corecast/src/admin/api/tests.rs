@@ -13,6 +13,7 @@ use corecast_gateway::control::{
     ControlError, DisconnectRequest, History, HistoryRequest, NodeInfo, PresenceStats, Publication, PublishRequest,
     Published, Reply,
 };
+use prometheus_client::registry::Registry;
 use tower_service::Service as _;
 
 use super::{ApiLimits, routes};
@@ -90,6 +91,7 @@ impl Upstream for Scripted {
 struct Bench {
     upstream: Arc<Scripted>,
     routes: Router,
+    registry: Registry,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -99,7 +101,9 @@ impl Bench {
         let limits = ApiLimits { body_max: 4_096, broadcast_max: 3, timeout: Duration::from_millis(200) };
         let shared: Arc<dyn Upstream> = Arc::clone(&upstream) as _;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        Self { upstream, routes: routes(shared, Some(Secret::new("k")), limits), runtime }
+        let mut registry = Registry::default();
+        let routes = routes(shared, Some(Secret::new("k")), limits, &mut registry);
+        Self { upstream, routes, registry, runtime }
     }
 
     fn send(&self, request: Request<Body>) -> (StatusCode, String) {
@@ -215,7 +219,7 @@ fn without_the_key_nothing_is_answered_and_nothing_is_done() {
     }
 
     let limits = ApiLimits { body_max: 10, broadcast_max: 1, timeout: Duration::from_secs(1) };
-    let closed = routes(Arc::new(Scripted::default()), None, limits);
+    let closed = routes(Arc::new(Scripted::default()), None, limits, &mut Registry::default());
     let request = Request::post("/api/info").header("X-API-Key", "").body(Body::empty()).unwrap();
     let response = bench.runtime.block_on(async { closed.clone().call(request).await.unwrap() });
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "without a configured key nobody has the right one");
@@ -306,6 +310,29 @@ fn errors_become_http_statuses_where_the_caller_asks_for_it() {
     let (status, answer) = bench.send(request.body(Body::from("{}")).unwrap());
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(answer.starts_with(r#"{"code":107"#), "{answer}");
+}
+
+#[test]
+fn requests_are_counted_by_method_and_outcome_and_never_by_what_strangers_write() {
+    let bench = Bench::new();
+    bench.ok("/api/publish", r#"{"channel":"a","data":1}"#);
+    bench.ok("/api/publish", r#"{"channel":"busy","data":1}"#);
+    bench.post("/api/publish", "{");
+    bench.post("/api/nonsense", "{}");
+    bench.send(Request::post("/api/whatever").body(Body::empty()).unwrap());
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &bench.registry).unwrap();
+    for line in [
+        r#"api_requests_total{method="publish",outcome="ok"} 1"#,
+        r#"api_requests_total{method="publish",outcome="111"} 1"#,
+        r#"api_requests_total{method="publish",outcome="malformed"} 1"#,
+        r#"api_requests_total{method="unknown",outcome="malformed"} 1"#,
+        r#"api_requests_total{method="unknown",outcome="unauthorized"} 1"#,
+        r#"api_request_seconds_count{method="publish"} 3"#,
+    ] {
+        assert!(text.contains(line), "{line} is missing in:\n{text}");
+    }
+    assert!(!text.contains("nonsense") && !text.contains("whatever"), "{text}");
 }
 
 /// A body whose first byte never comes.

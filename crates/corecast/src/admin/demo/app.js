@@ -3,12 +3,12 @@
 // A tab is a person: its name, its sender id and its open chats live in sessionStorage, so that two tabs can talk to each
 // other and a reload changes nothing.
 
-import { Connection, STATE } from "./protocol.js";
+import { Connection, INVALID_TOKEN, STATE } from "./protocol.js";
 import { ROOM, Room } from "./room.js";
 import { MessageList, button, count, hue, initials, make } from "./messages.js";
 
 const MEMBERS_EVERY_MS = 5_000;
-const NEAR_TOP_PX = 240; // older messages are fetched before the reader reaches the end
+const NEAR_TOP_PX = 240; // this close to the oldest message counts as wanting more
 const FIRST_CHAT = "lobby";
 
 const $ = (id) => document.getElementById(id);
@@ -96,6 +96,8 @@ function draw() {
   drawRooms();
   drawMe();
   $("room-title").textContent = current.name;
+  $("room-avatar").textContent = initials(current.name);
+  $("room-avatar").style.setProperty("--hue", hue(current.name));
   document.title = `${unreadTotal() > 0 ? `(${unreadTotal()}) ` : ""}${current.name} · Corecast`;
   drawRoomState();
   list.draw(current);
@@ -103,6 +105,12 @@ function draw() {
   drawTop();
   drawJump();
   $("empty").hidden = !(current.history.isEmpty && current.state === ROOM.LIVE && !current.loading);
+  loadIfNearTop();
+}
+
+/** Fetches older messages before the reader reaches the end of those that are here. */
+function loadIfNearTop() {
+  if ($("scroll").scrollTop < NEAR_TOP_PX && current.historyError === "") current.loadOlder();
 }
 
 function unreadTotal() {
@@ -178,13 +186,12 @@ function onState(status) {
 
 function drawNotice(status) {
   const notice = $("notice");
-  const shown = { ...status };
   notice.hidden = status.state === STATE.CONNECTED || (status.state === STATE.CONNECTING && status.attempt === 0);
   notice.dataset.kind = status.state === STATE.STOPPED ? "bad" : "warn";
   const action = $("notice-action");
   if (status.state === STATE.STOPPED) {
-    setText("notice-text", `The server ended the connection: ${shown.reason}.`);
-    action.textContent = "Connect again";
+    setText("notice-text", `The server ended the connection: ${status.reason}.`);
+    action.textContent = status.code === INVALID_TOKEN ? "Enter a token" : "Connect again";
   } else if (status.state === STATE.WAITING) {
     const seconds = Math.ceil((status.retryAt - Date.now()) / 1000);
     const why = navigator.onLine ? "The server cannot be reached." : "This device is offline.";
@@ -202,11 +209,12 @@ function setText(id, text) {
 
 // --- the person --------------------------------------------------------------------------------------------------------
 
-function askName() {
+function askName({ token = false } = {}) {
+  $("welcome-token").open = token || me.token !== "";
   $("welcome-name").value = me.name;
   $("token").value = me.token;
   $("welcome").showModal();
-  $("welcome-name").select();
+  $(token ? "token" : "welcome-name").select();
 }
 
 function remember(key, initial) {
@@ -248,7 +256,7 @@ $("welcome-form").addEventListener("submit", (event) => {
 $("welcome").addEventListener("cancel", (event) => {
   if (!me.name) event.preventDefault();
 });
-$("rename").addEventListener("click", askName);
+$("rename").addEventListener("click", () => askName());
 
 $("open-room").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -284,14 +292,18 @@ $("composer-text").addEventListener("input", (event) => grow(event.target));
 
 $("jump").addEventListener("click", () => list.toBottom("smooth"));
 $("scroll").addEventListener("scroll", () => {
-  if ($("scroll").scrollTop < NEAR_TOP_PX) current.loadOlder();
+  loadIfNearTop();
   if (list.atBottom && current.unread > 0) {
     current.unread = 0;
     redraw(current);
   }
   drawJump();
 });
-$("notice-action").addEventListener("click", () => connection.open());
+$("notice-action").addEventListener("click", () => {
+  const { state, code } = connection.status;
+  if (state === STATE.STOPPED && code === INVALID_TOKEN) askName({ token: true });
+  else connection.open();
+});
 addEventListener("online", () => connection.status.state === STATE.WAITING && connection.open());
 addEventListener("hashchange", () => {
   const linked = chatOfLink();

@@ -48,8 +48,9 @@ export class MessageList {
     const anchor = stay ? null : this.#anchor();
     this.#reconcile(rows(room.history.items()), other);
     if (stay) this.toBottom();
-    else if (anchor?.element.isConnected) {
-      this.#scroll.scrollTop += anchor.element.getBoundingClientRect().top - anchor.top;
+    else if (anchor && this.#drawn.has(anchor.key)) {
+      const { element } = this.#drawn.get(anchor.key); // by key: it may have been drawn anew
+      this.#scroll.scrollTop += element.getBoundingClientRect().top - anchor.top;
     }
   }
 
@@ -133,7 +134,7 @@ export class MessageList {
     const { top } = this.#scroll.getBoundingClientRect();
     for (const element of this.#list.children) {
       const box = element.getBoundingClientRect();
-      if (box.bottom > top && element.classList.contains("message")) return { element, top: box.top };
+      if (box.bottom > top && element.dataset.key) return { key: element.dataset.key, top: box.top };
     }
     return null;
   }

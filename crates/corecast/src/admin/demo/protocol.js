@@ -14,6 +14,9 @@ const BACKOFF_MIN_MS = 300;
 const BACKOFF_MAX_MS = 8_000;
 const REJOIN_JITTER_MS = 250; // a server that cuts a whole chat must not meet all of it again in one millisecond
 
+/** Close code for a client that may not connect as it is; refusals of `connect` are reported with it too. */
+export const INVALID_TOKEN = 3500;
+
 export const STATE = Object.freeze({
   CONNECTING: "connecting",
   CONNECTED: "connected",
@@ -54,7 +57,7 @@ export class Connection {
   #status = { state: STATE.WAITING };
   #attempt = 0;
   #nextId = 1;
-  #waiting = new Map(); // command id → { resolve, reject, timer }
+  #waiting = new Map(); // command id → { resolve, reject, timer, command }
   #channels = new Map(); // name → { handler, position, joined, asking, timer, attempt }
   #retryTimer = 0;
   #watchdog = 0;
@@ -96,8 +99,11 @@ export class Connection {
     socket.onclose = (event) => this.#lost(socket, event.code, event.reason);
   }
 
+  /** Uses another token from now on; an open connection is made anew with it. */
   setToken(token) {
+    if (token === this.#token) return;
     this.#token = token;
+    if (this.#socket) this.#drop(this.#socket, 0, "another token");
   }
 
   /** Sends one command, such as `{ publish: { … } }`, and resolves with the body of its reply. */
@@ -131,17 +137,16 @@ export class Connection {
     if (this.#token) connect.token = this.#token;
     // One frame with everything: the server answers it in one round trip.
     const [connected, ...joins] = this.#send([{ connect }, ...names.map((name) => this.#subscribeCommand(name))]);
-    connected.then((reply) => this.#welcome(socket, reply)).catch((error) => this.#unwelcome(socket, error));
+    connected.catch((error) => this.#unwelcome(socket, error));
     joins.forEach((reply, index) => this.#settle(names[index], socket, reply));
   }
 
-  #welcome(socket, reply) {
-    if (socket !== this.#socket) return;
+  #welcome(reply) {
     clearTimeout(this.#connectTimer);
     this.#silenceMs = reply.ping ? reply.ping * 1000 + PING_GRACE_MS : 0;
     this.#answersPings = Boolean(reply.pong);
     this.#attempt = 0;
-    this.#watch(socket);
+    this.#watch(this.#socket);
     this.#change({ state: STATE.CONNECTED, client: reply.client });
     // Channels that were opened between the greeting and its answer.
     const late = [...this.#channels].filter(([, channel]) => !channel.joined && !channel.asking).map(([name]) => name);
@@ -151,7 +156,7 @@ export class Connection {
   #unwelcome(socket, error) {
     if (socket !== this.#socket) return;
     const again = error.code < 100 || error.temporary || error.code === 109;
-    this.#drop(socket, again ? 0 : 3500, error.message);
+    this.#drop(socket, again ? 0 : INVALID_TOKEN, error.message);
   }
 
   #subscribe(names) {
@@ -175,7 +180,6 @@ export class Connection {
   #settle(name, socket, reply) {
     const channel = this.#channels.get(name);
     const current = () => this.#channels.get(name) === channel && socket === this.#socket;
-    // A success is handled by `#reply` itself: the channel must be joined before a publication behind it in the same frame.
     reply.catch((error) => {
       channel.asking = false;
       if (!current()) return;
@@ -231,8 +235,7 @@ export class Connection {
             reject(new CommandError(0, "no answer in time", true));
           };
           const timer = setTimeout(expired, REPLY_MS);
-          const channel = command.subscribe?.channel;
-          this.#waiting.set(command.id, { resolve, reject, timer, channel });
+          this.#waiting.set(command.id, { resolve, reject, timer, command });
         }),
     );
     this.#socket.send(numbered.map((command) => JSON.stringify(command)).join("\n"));
@@ -268,7 +271,9 @@ export class Connection {
     }
     const { id, ...bodies } = reply;
     const body = Object.values(bodies)[0] ?? {};
-    if (waiting.channel !== undefined) this.#joined(waiting.channel, body);
+    // At once, not when the promise's turn comes: the next line of the same frame may already build on it.
+    if (waiting.command.connect) this.#welcome(body);
+    if (waiting.command.subscribe) this.#joined(waiting.command.subscribe.channel, body);
     waiting.resolve(body);
   }
 
