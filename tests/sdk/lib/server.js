@@ -20,8 +20,14 @@ if (!BINARY) {
   throw new Error("CORECAST_BIN must be the path of the corecast binary");
 }
 
-/** Settings under which users need tokens and may do everything in `open:*`; other chats need a subscription token. */
+/**
+ * Settings under which users need tokens and may do everything in `open:*`; other chats need a subscription token. Two
+ * cores, so that connections of one chat meet across cores.
+ */
 export const WITH_TOKENS = `
+[gateway]
+cores = 2
+
 [auth]
 anonymous = false
 ignore_tokens_without_keys = false
