@@ -352,6 +352,12 @@ pub struct RingConfig {
     /// Largest batching window: under load a turn waits up to this long so that several updates share a wake-up; an
     /// idle loop never does. Zero switches it off. Default: 500 µs.
     pub min_wait: Duration,
+    /// Entries of the submission queue, a power of two: so many sends share a system call. Default: 4,096 (256 KiB of
+    /// memory that the kernel pins).
+    pub submission_entries: u32,
+    /// Entries of the completion queue, a power of two: more completions at once cost extra system calls. Default:
+    /// 32,768 (512 KiB of memory that the kernel pins).
+    pub completion_entries: u32,
     /// Receive buffers per core, a power of two up to 32,768. Default: 1,024.
     pub receive_buffers: u16,
     /// Bytes of one receive buffer. Default: 4,096.
@@ -369,6 +375,8 @@ impl Default for RingConfig {
         Self {
             connections: 0,
             min_wait: Duration::from_micros(500),
+            submission_entries: 4_096,
+            completion_entries: 32_768,
             receive_buffers: 1_024,
             receive_buffer_bytes: 4_096,
             send_buffer: None,

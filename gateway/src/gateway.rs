@@ -275,14 +275,14 @@ fn set_up(core: u16, config: &GatewayConfig) -> Result<Reactor, StartError> {
         connections => connections,
     };
     let links = u32::try_from(config.routers.len().div_ceil(usize::from(config.cores))).unwrap_or(0);
-    let defaults = ReactorConfig::default();
     let ring = ReactorConfig {
         connections,
         // A link that reconnects needs a second slot until the first one is closed.
         connect_reserve: (2 * links).max(CONNECT_RESERVE_MIN),
+        sq_entries: config.ring.submission_entries,
+        cq_entries: config.ring.completion_entries,
         receive_buffers: config.ring.receive_buffers,
         receive_buffer_bytes: config.ring.receive_buffer_bytes,
-        ..defaults
     };
     Ok(Reactor::new(&ring)?)
 }

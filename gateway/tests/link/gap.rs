@@ -32,8 +32,9 @@ fn what_is_missing_is_asked_for_and_what_comes_meanwhile_waits() {
     assert_eq!((question.since, question.reverse), (Some(Position { epoch: 3, offset: 8 }), false));
     assert!(question.limit > 0 && question.max_bytes > 0);
 
-    harness.say(&[update(0, 13)]);
+    harness.say(&[update(0, 13), update(0, 13), update(0, 12)]);
     assert_eq!(harness.seen(), [""; 0]);
+    assert_eq!(harness.link.stats().duplicates, 2);
     // The answer overlaps with what came meanwhile.
     harness.say(&[pages(question.request, 3, 9..=12, 12), update(0, 14)]);
     let expected: Vec<_> = (9..=14).map(|offset| format!("0/0 update {offset}")).collect();

@@ -1,7 +1,7 @@
 //! Updates that the router withheld are fetched once it says so, before those that follow.
 
 use corecast_gateway::link::{LinkBlame, LocalChat};
-use corecast_wire::message::{SubscribeOutcome, ToGateway, ToRouter};
+use corecast_wire::message::{SubscribeOutcome, ToGateway, ToRouter, UnsubscribedReason};
 
 use crate::gap::{history, pages};
 use crate::harness::{Harness, subscribed, update};
@@ -102,6 +102,48 @@ fn who_leaves_during_a_repair_ends_it() {
     assert_eq!(harness.asked(), [ToRouter::Unsubscribe { handle: 0 }]);
     harness.say(&[pages(question.request, 3, 8..=9, 9), lagged(3, 20), update(0, 21)]);
     assert_eq!(harness.seen(), ["0/0 left"]);
+    assert_eq!(harness.link.open_requests(), 0);
+    harness.say(&[requested(0)]);
+    harness.join("other", 0, 0);
+    assert!(matches!(harness.asked().as_slice(), [ToRouter::Subscribe(subscribe)] if subscribe.handle == 0));
+}
+
+fn requested(handle: u32) -> ToGateway {
+    ToGateway::Unsubscribed { handle, reason: UnsubscribedReason::Requested, retry_after_ms: 0 }
+}
+
+#[test]
+fn an_answer_for_the_chat_that_had_the_handle_before_is_not_taken_for_this_one() {
+    let mut harness = Harness::up();
+    harness.live("old", 3, 7);
+    harness.say(&[lagged(3, 9)]);
+    let old = history(&mut harness);
+    harness.link.leave(0, LocalChat(0), harness.now);
+    harness.say(&[requested(0)]);
+    harness.asked();
+    harness.join("new", 0, 0);
+    harness.asked();
+    harness.say(&[subscribed(0, 3, 7, 7, SubscribeOutcome::Fresh), lagged(3, 9)]);
+    let new = history(&mut harness);
+    harness.say(&[pages(old.request, 3, [], 9)]);
+    assert_eq!(harness.seen(), ["0/0 left", "0/0 joined 3:7"]);
+    harness.say(&[pages(new.request, 3, 8..=9, 9)]);
+    assert_eq!(harness.seen(), ["0/0 update 8", "0/0 update 9"]);
+}
+
+#[test]
+fn lost_links_leave_no_repair_behind() {
+    let mut harness = Harness::up();
+    harness.live("chat", 3, 7);
+    for _ in 0..40 {
+        // Something is kept, and a question is open, when the link breaks.
+        harness.say(&[lagged(3, 9), update(0, 10)]);
+        history(&mut harness);
+        harness.cut();
+        harness.come_up();
+        harness.asked();
+        harness.say(&[subscribed(0, 3, 7, 7, SubscribeOutcome::Resumed)]);
+    }
     assert_eq!(harness.link.open_requests(), 0);
 }
 

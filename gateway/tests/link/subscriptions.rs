@@ -87,6 +87,8 @@ fn a_handle_is_free_only_after_the_router_said_so() {
     harness.say(&[update(0, 8), ToGateway::Lagged { handle: 0, epoch: 3, offset: 9 }]);
     harness.say(&[unsubscribed(0, UnsubscribedReason::Requested)]);
     assert_eq!(harness.seen(), ["0/0 left"]);
+    harness.join("chat", 1, 0);
+    assert_eq!(handles(&mut harness), [], "the name stands for the new handle");
 
     harness.join("third", 0, 2);
     assert_eq!(handles(&mut harness), [(0, "third".to_owned())]);
@@ -167,6 +169,19 @@ fn a_chat_lingers_if_the_link_is_told_to() {
     harness.link.leave(0, LocalChat(3), harness.now);
     harness.pass_in_health(Duration::from_secs(6));
     assert_eq!(harness.asked(), [ToRouter::Unsubscribe { handle: 0 }]);
+}
+
+#[test]
+fn chats_that_nobody_wants_do_not_outlive_their_link() {
+    let limits = LinkLimits { linger: Duration::from_secs(60), ..LinkLimits::default() };
+    let mut harness = Harness::up_with_limits(limits);
+    harness.live("lingering", 3, 7);
+    harness.link.leave(0, LocalChat(0), harness.now);
+    harness.cut();
+    assert_eq!(harness.link.chats(), 0);
+    harness.come_up();
+    harness.join("chat", 0, 0);
+    assert_eq!(handles(&mut harness), [(0, "chat".to_owned())]);
 }
 
 #[test]
