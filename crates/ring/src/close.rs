@@ -4,8 +4,8 @@
 //! - Closing a descriptor cancels nothing, and an operation in the kernel looks its slot up when it runs: a slot that
 //!   were used again too early would get another connection's shutdown or cancellation. Hence the order.
 //! - Cancellation is by operation (`user_data`), not by descriptor: the kernel finds an armed operation by its name in a
-//!   hash table of up to 256 lists, whereas a search by descriptor walks all armed operations of the ring (measured:
-//!   see docs/decisions).
+//!   hash table, whereas a search by descriptor walks all armed operations of the ring. Measured on 6.18 with the
+//!   `scale` example: closing 19,000 connections took 0.28 s, and 22.6 s with cancellation by descriptor.
 //! - A cancellation that succeeds posts nothing, its target's terminal completion is enough. One that fails while the
 //!   target is still armed met it on the move between two states (a multishot receive being requeued) and is repeated.
 
@@ -24,9 +24,13 @@ const CANCELLABLE: [(Flags, Kind, Kind); 3] = [
 ];
 
 impl Reactor {
-    /// Closes a connection, whatever state it is in. What was sent so far still reaches a peer that reads. Later turns
-    /// report nothing about it; events that the current turn has returned already may still name it. Its slot is used
-    /// again only when the kernel is done with it. A stale name is ignored.
+    /// Closes a connection, whatever state it is in. Later turns report nothing about it; events that the current turn
+    /// has returned already may still name it. Its slot is used again only when the kernel is done with it. A stale
+    /// name is ignored.
+    ///
+    /// What was sent so far still reaches a peer that reads, unless the peer goes on sending: TCP answers bytes that
+    /// nobody will read with a reset, which may overtake what the peer has not read yet. Where the last frame matters,
+    /// call [`shutdown`](Self::shutdown) and close at the peer's end of stream (or after a while).
     pub fn close(&mut self, conn: ConnId) {
         let Some(entry) = self.table.get_mut(conn) else {
             return;
@@ -44,18 +48,41 @@ impl Reactor {
         self.close_if_idle(conn);
     }
 
-    /// Ends our direction of the stream (SHUT_WR) after everything sent so far; the peer reads end-of-file after it.
-    /// Nothing can be sent afterwards.
+    /// Ends our direction of the stream (SHUT_WR) after everything sent so far; the peer reads end-of-file behind it.
+    /// What of that comes back as [`Unsent`](crate::Event::Unsent) still goes out before it, if the owner sends it again
+    /// in the turn that reports [`Writable`](crate::Event::Writable). Frames that wait only in the owner's outbox do not
+    /// count: call it when the outbox is empty. Ignored before the connection is connected.
     pub fn shutdown(&mut self, conn: ConnId) {
-        let Some(entry) = self.table.get_mut(conn) else {
-            return;
-        };
-        if entry.flags.any(Flags::UNUSABLE | Flags::CONNECTING | Flags::SHUTTING_DOWN) {
-            return;
+        if let Some(entry) = self.table.get_mut(conn)
+            && !entry.flags.any(Flags::UNUSABLE | Flags::CONNECTING | Flags::SHUTDOWN_WANTED)
+        {
+            entry.flags.set(Flags::SHUTDOWN_WANTED);
+            self.shutdowns.push(conn);
         }
-        entry.flags.set(Flags::SHUTTING_DOWN);
-        let shutdown = opcode::Shutdown::new(types::Fixed(conn.slot), libc::SHUT_WR).build();
-        self.push(shutdown.user_data(user_data::of(Kind::Shutdown, conn.slot, conn.generation)));
+    }
+
+    /// Queues those shutdowns that nothing stands before. Returns whether some wait only for the outcome of a send that
+    /// is about to be submitted.
+    pub(crate) fn start_shutdowns(&mut self) -> bool {
+        let mut soon = false;
+        let mut waiting = std::mem::take(&mut self.shutdowns);
+        waiting.retain(|&conn| {
+            let submission = self.submission;
+            let Some(entry) = self.table.get_mut(conn).filter(|entry| !entry.flags.any(Flags::UNUSABLE)) else {
+                return false;
+            };
+            let unsettled = entry.submission == submission;
+            soon |= unsettled;
+            if unsettled || entry.flags.any(Flags::AWAITING_WRITABLE) {
+                return true;
+            }
+            entry.flags.set(Flags::SHUTTING_DOWN);
+            let shutdown = opcode::Shutdown::new(types::Fixed(conn.slot), libc::SHUT_WR).build();
+            self.push(shutdown.user_data(user_data::of(Kind::Shutdown, conn.slot, conn.generation)));
+            false
+        });
+        self.shutdowns = waiting;
+        soon
     }
 
     /// Whether the owner still wants to hear of this connection.

@@ -114,7 +114,7 @@ impl Chunk {
 /// Frames that the kernel did not take, in order; the first one is advanced to the first byte not sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unsent {
-    /// Never empty, and no frame in it is.
+    /// No frame in it is empty.
     pub frames: Vec<Bytes>,
 }
 
@@ -163,7 +163,7 @@ pub enum Event {
         /// Whose socket.
         conn: ConnId,
     },
-    /// The peer's side ended, once per connection. The owner still calls [`close`](crate::Reactor::close).
+    /// The peer's side ended, once per connection; no bytes follow. The owner still calls [`close`](crate::Reactor::close).
     Closed {
         /// Which connection.
         conn: ConnId,

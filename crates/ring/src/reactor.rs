@@ -78,6 +78,9 @@ pub struct Reactor {
     /// Connections whose receive awaits free buffers.
     pub(crate) starved: VecDeque<ConnId>,
 
+    /// Connections whose direction ends once everything was sent.
+    pub(crate) shutdowns: Vec<ConnId>,
+
     waker: Waker,
     /// Reactors that this one has sent messages to.
     peers: Vec<Waker>,
@@ -116,6 +119,7 @@ impl Reactor {
             accept_retry: None,
             connect_reserve: config.connect_reserve,
             starved: VecDeque::new(),
+            shutdowns: Vec::new(),
             waker,
             peers: Vec::new(),
             wake_armed: false,
@@ -134,8 +138,10 @@ impl Reactor {
     pub fn turn(&mut self, wait: Wait, events: &mut Vec<Event>, may_sleep: impl FnOnce() -> bool) -> io::Result<()> {
         events.clear();
         self.begin_turn()?;
+        let shuts_down = self.start_shutdowns();
+        let has_work = shuts_down || !self.ready.is_empty() || !self.completions.is_empty();
         let sleep = match wait {
-            Wait::Until { deadline, window } if !self.has_work() => {
+            Wait::Until { deadline, window } if !has_work => {
                 (self.waker.announce_sleep() && may_sleep()).then_some((deadline, window))
             }
             _ => None,
@@ -149,7 +155,11 @@ impl Reactor {
             events.push(Event::Woken);
         }
         entered?;
-        self.finish_submission()?;
+        self.finish_submission();
+        if shuts_down {
+            self.start_shutdowns();
+            self.flush()?;
+        }
         self.translate(events);
         Ok(())
     }
@@ -212,11 +222,6 @@ impl Reactor {
     /// What the kernel was found to offer.
     pub fn features(&self) -> Features {
         self.ring.features()
-    }
-
-    /// Something is at hand, so waiting would be wrong.
-    fn has_work(&self) -> bool {
-        !self.ready.is_empty() || !self.completions.is_empty()
     }
 
     /// Everything that waited for this moment: buffers go back, what starved for them is armed again.
@@ -298,11 +303,9 @@ impl Reactor {
         self.stats.enters += 1;
         match entered {
             Ok(consumed) => self.stats.sqes += consumed as u64,
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EINTR | libc::EAGAIN | libc::EBUSY) => {}
-                // Includes EBADR: completions were lost for lack of memory, so that connections would hang for ever.
-                _ => return Err(error),
-            },
+            Err(error) if is_transient(&error) => {}
+            // Includes EBADR: completions were lost for lack of memory, so that connections would hang for ever.
+            Err(error) => return Err(error),
         }
         self.stats.cqes += self.ring.reap(&mut self.completions) as u64;
         while self.ring.is_overflowing() {
@@ -310,7 +313,7 @@ impl Reactor {
             self.stats.enters += 1;
             match self.ring.submit(true) {
                 Ok(consumed) => self.stats.sqes += consumed as u64,
-                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+                Err(error) if is_transient(&error) => {}
                 Err(error) => return Err(error),
             }
             self.stats.cqes += self.ring.reap(&mut self.completions) as u64;
@@ -398,7 +401,7 @@ impl Reactor {
     }
 
     /// Settles failed sends; then what the submission pointed to can go.
-    fn finish_submission(&mut self) -> io::Result<()> {
+    fn finish_submission(&mut self) {
         self.settle_sends(0);
         if self.ring.pending() == 0 {
             self.stage.clear();
@@ -406,7 +409,6 @@ impl Reactor {
                 self.addresses.clear();
             }
         }
-        Ok(())
     }
 
     /// Handles the failed sends among the completions from `first` on and takes them out of the list.
@@ -481,6 +483,11 @@ impl Reactor {
     }
 }
 
+/// The call did nothing, and may be repeated once completions were reaped or memory is free.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
+}
+
 impl Drop for Reactor {
     fn drop(&mut self) {
         self.waker.retire();
@@ -495,5 +502,69 @@ impl std::fmt::Debug for Reactor {
             .field("features", &self.features())
             .field("stats", &self.stats)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    fn reactor() -> Reactor {
+        Reactor::new(&ReactorConfig { connections: 4, ..ReactorConfig::default() }).unwrap()
+    }
+
+    fn until(milliseconds: u64, window_milliseconds: u64) -> Wait {
+        Wait::Until {
+            deadline: Some(Instant::now() + Duration::from_millis(milliseconds)),
+            window: Duration::from_millis(window_milliseconds),
+        }
+    }
+
+    /// The path of kernels before 6.12, on any kernel.
+    #[test]
+    fn a_window_works_without_the_kernel_s_help() {
+        let mut reactor = reactor();
+        reactor.ring.pretend_without_min_wait();
+        let mut events = Vec::new();
+        // Nothing happens: both waits pass, and the deadline is kept.
+        let start = Instant::now();
+        reactor.turn(until(20, 2), &mut events, || true).unwrap();
+        assert!(events.is_empty() && start.elapsed() >= Duration::from_millis(20));
+        // Something happens after the window, long before the deadline.
+        let waker = reactor.waker();
+        let start = Instant::now();
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            waker.wake();
+        });
+        while !matches!(events[..], [Event::Woken]) {
+            reactor.turn(until(60_000, 1), &mut events, || true).unwrap();
+            assert!(start.elapsed() < Duration::from_secs(60));
+        }
+        thread.join().unwrap();
+    }
+
+    /// A ring may refuse a message, and its descriptor's number may belong to something else by now.
+    #[test]
+    fn a_message_that_fails_is_replaced_by_the_eventfd() {
+        let mut reactor = reactor();
+        let mut events = Vec::new();
+        reactor.turn(Wait::Poll, &mut events, || true).unwrap();
+        let no_ring = std::fs::File::open("/dev/null").unwrap();
+        let sleeper = Waker::new(no_ring.as_raw_fd()).unwrap();
+        assert!(sleeper.announce_sleep());
+        reactor.wake(&sleeper);
+        let mut poll = libc::pollfd { fd: sleeper.eventfd(), events: libc::POLLIN, revents: 0 };
+        for _ in 0..10 {
+            reactor.turn(Wait::Poll, &mut events, || true).unwrap();
+            // SAFETY: one live `pollfd`.
+            if unsafe { libc::poll(&raw mut poll, 1, 100) } == 1 {
+                assert!(sleeper.take_notification());
+                return;
+            }
+        }
+        panic!("the sleeper was not woken");
     }
 }

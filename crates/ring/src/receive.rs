@@ -41,6 +41,10 @@ impl Reactor {
             self.close_if_idle(conn);
             return;
         }
+        if entry.flags.any(Flags::ENDED) {
+            // A send has found the connection broken, and the owner knows: no bytes after the end.
+            return;
+        }
         match (result, buffer) {
             (1.., Some(buffer)) => {
                 self.stats.receives += 1;
@@ -75,7 +79,7 @@ impl Reactor {
             // A stale name belongs to a connection that was closed while it waited.
             if let Some(entry) = self.table.get_mut(conn) {
                 entry.flags.clear(Flags::STARVED);
-                if !entry.flags.any(Flags::CLOSING) {
+                if !entry.flags.any(Flags::CLOSING | Flags::ENDED) {
                     self.stats.rearmed_receives += 1;
                     self.arm_receive(conn);
                 }

@@ -87,6 +87,11 @@ impl Ring {
         self.features
     }
 
+    #[cfg(test)]
+    pub(crate) fn pretend_without_min_wait(&mut self) {
+        self.features.min_wait = false;
+    }
+
     /// Queues an operation; `false` if the queue is full.
     ///
     /// # Safety

@@ -33,6 +33,8 @@ impl Flags {
     /// Waits in the list of receives to be armed once buffers are back.
     pub(crate) const STARVED: Self = Self(1 << 9);
 
+    /// `shutdown` was called.
+    pub(crate) const SHUTDOWN_WANTED: Self = Self(1 << 11);
     /// A shutdown was submitted; its completion is owed.
     pub(crate) const SHUTTING_DOWN: Self = Self(1 << 10);
 

@@ -59,6 +59,17 @@ fn a_source_address_is_used_and_a_foreign_one_refused() {
 }
 
 #[test]
+fn an_ipv6_source_address_is_used() {
+    let Ok(outside) = TcpListener::bind("[::1]:0") else { return }; // a host without IPv6
+    let mut driver = Driver::new(&small());
+    let source: SocketAddr = "[::1]:0".parse().unwrap();
+    let addr = outside.local_addr().unwrap();
+    driver.reactor.connect(&Target::Tcp { addr, source: Some(source) }).unwrap();
+    driver.connected();
+    assert_eq!(outside.accept().unwrap().1.ip(), source.ip());
+}
+
+#[test]
 fn a_connect_that_hangs_can_be_given_up() {
     // A full accept queue: the kernel ignores further SYNs, so the connect neither succeeds nor fails.
     let options = TcpOptions { backlog: 1, ..TcpOptions::default() };
