@@ -95,22 +95,18 @@ function redraw(room) {
 function draw() {
   drawRooms();
   drawMe();
-  $("room-title").textContent = current.name;
-  $("room-avatar").textContent = initials(current.name);
-  $("room-avatar").style.setProperty("--hue", hue(current.name));
-  document.title = `${unreadTotal() > 0 ? `(${unreadTotal()}) ` : ""}${current.name} · Corecast`;
-  drawRoomState();
-  list.draw(current);
-  if (list.atBottom && document.visibilityState === "visible") current.unread = 0;
+  drawHead();
   drawTop();
-  drawJump();
   $("empty").hidden = !(current.history.isEmpty && current.state === ROOM.LIVE && !current.loading);
-  loadIfNearTop();
+  const { atBottom, top } = list.draw(current);
+  if (atBottom && document.visibilityState === "visible") current.unread = 0;
+  drawJump(atBottom);
+  loadIfNearTop(top);
 }
 
 /** Fetches older messages before the reader reaches the end of those that are here. */
-function loadIfNearTop() {
-  if ($("scroll").scrollTop < NEAR_TOP_PX && current.historyError === "") current.loadOlder();
+function loadIfNearTop(top) {
+  if (top < NEAR_TOP_PX && current.historyError === "") current.loadOlder();
 }
 
 function unreadTotal() {
@@ -142,7 +138,12 @@ function drawMe() {
   $("me-avatar").style.setProperty("--hue", hue(me.id));
 }
 
-function drawRoomState() {
+function drawHead() {
+  $("room-title").textContent = current.name;
+  $("room-avatar").textContent = initials(current.name);
+  $("room-avatar").style.setProperty("--hue", hue(current.name));
+  const unread = unreadTotal();
+  document.title = `${unread > 0 ? `(${unread}) ` : ""}${current.name} · Corecast`;
   const texts = {
     [ROOM.JOINING]: "joining…",
     [ROOM.CUT]: "catching up…",
@@ -164,8 +165,8 @@ function drawTop() {
   $("top").replaceChildren(...shown);
 }
 
-function drawJump() {
-  $("jump").hidden = list.atBottom;
+function drawJump(atBottom) {
+  $("jump").hidden = atBottom;
   $("jump-text").textContent = current.unread > 0 ? count(current.unread, "new message") : "Newest";
 }
 
@@ -292,12 +293,13 @@ $("composer-text").addEventListener("input", (event) => grow(event.target));
 
 $("jump").addEventListener("click", () => list.toBottom("smooth"));
 $("scroll").addEventListener("scroll", () => {
-  loadIfNearTop();
-  if (list.atBottom && current.unread > 0) {
+  const { atBottom } = list;
+  loadIfNearTop($("scroll").scrollTop);
+  if (atBottom && current.unread > 0) {
     current.unread = 0;
     redraw(current);
   }
-  drawJump();
+  drawJump(atBottom);
 });
 $("notice-action").addEventListener("click", () => {
   const { state, code } = connection.status;

@@ -7,7 +7,7 @@
 // - An own message is one item from the moment of writing, under one key, until it has its offset.
 
 /** At most this many messages stay in memory while the reader is at the bottom; older ones are fetched again on demand. */
-export const KEEP_MAX = 600;
+export const KEEP_MAX = 400;
 
 export const DIVIDER = Object.freeze({
   RESET: "reset", // other epoch: the server's memory of this chat is new

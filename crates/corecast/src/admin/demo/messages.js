@@ -36,7 +36,10 @@ export class MessageList {
     this.#scroll.scrollTo({ top: this.#scroll.scrollHeight, behavior });
   }
 
-  /** Brings the list to the state of the room's history, keeping the reader's place. */
+  /**
+   * Brings the list to the state of the room's history, keeping the reader's place. Returns whether that is the bottom and
+   * how far the top is: asking again after a change of the page would cost another layout of all messages.
+   */
   draw(room) {
     const other = room !== this.#room;
     if (other) {
@@ -52,6 +55,7 @@ export class MessageList {
       const { element } = this.#drawn.get(anchor.key); // by key: it may have been drawn anew
       this.#scroll.scrollTop += element.getBoundingClientRect().top - anchor.top;
     }
+    return { atBottom: stay || this.atBottom, top: this.#scroll.scrollTop };
   }
 
   #reconcile(wanted, quiet) {
