@@ -491,6 +491,8 @@ fn is_transient(error: &io::Error) -> bool {
 impl Drop for Reactor {
     fn drop(&mut self) {
         self.waker.retire();
+        // A message that was never submitted must not leave its receiver asleep; one wake-up too many does no harm.
+        self.peers.iter().for_each(Waker::write_eventfd);
         // From here on the kernel writes to no receive buffer, whatever is still armed. Closing the ring ends the rest.
         let _ = self.ring.submitter().unregister_buf_ring(crate::buffers::GROUP);
     }
@@ -546,6 +548,13 @@ mod tests {
         thread.join().unwrap();
     }
 
+    /// Whether somebody wrote to the eventfd of a sleeper, within a moment.
+    fn is_woken(sleeper: &Waker) -> bool {
+        let mut poll = libc::pollfd { fd: sleeper.eventfd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one live `pollfd`.
+        unsafe { libc::poll(&raw mut poll, 1, 100) == 1 }
+    }
+
     /// A ring may refuse a message, and its descriptor's number may belong to something else by now.
     #[test]
     fn a_message_that_fails_is_replaced_by_the_eventfd() {
@@ -556,15 +565,25 @@ mod tests {
         let sleeper = Waker::new(no_ring.as_raw_fd()).unwrap();
         assert!(sleeper.announce_sleep());
         reactor.wake(&sleeper);
-        let mut poll = libc::pollfd { fd: sleeper.eventfd(), events: libc::POLLIN, revents: 0 };
         for _ in 0..10 {
             reactor.turn(Wait::Poll, &mut events, || true).unwrap();
-            // SAFETY: one live `pollfd`.
-            if unsafe { libc::poll(&raw mut poll, 1, 100) } == 1 {
+            if is_woken(&sleeper) {
                 assert!(sleeper.take_notification());
                 return;
             }
         }
         panic!("the sleeper was not woken");
+    }
+
+    #[test]
+    fn a_message_that_is_never_submitted_leaves_nobody_asleep() {
+        let mut sender = reactor();
+        let other = reactor();
+        let sleeper = other.waker();
+        assert!(sleeper.announce_sleep());
+        sender.wake(&sleeper);
+        assert!(!is_woken(&sleeper), "the message waits for the next submission");
+        drop(sender);
+        assert!(is_woken(&sleeper));
     }
 }

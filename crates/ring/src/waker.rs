@@ -3,7 +3,9 @@
 //! A reactor is in one of three states: `AWAKE`, `SLEEPING` (announced just before it enters the kernel to wait) and
 //! `NOTIFIED` (somebody wants a [`Woken`](crate::Event::Woken) event). Only the reactor moves to `SLEEPING` and back to
 //! `AWAKE`; only others move to `NOTIFIED`. Whoever moves it from `SLEEPING` to `NOTIFIED` pays for the system call;
-//! everybody else has one atomic operation on a line that is mostly read.
+//! everybody else has one atomic operation on a line that is mostly read. Between reactors the wake-up is a message
+//! that rides along with the waker's next submission, so a reactor must go on turning after it woke another (and makes
+//! good for it when it is dropped).
 //!
 //! Two ways to wake, two arguments why none is lost:
 //! - [`Waker::wake`] always exchanges the state for `NOTIFIED`. The reactor sleeps only after exchanging `AWAKE` for
