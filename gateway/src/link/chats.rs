@@ -163,7 +163,6 @@ impl Chats {
             detail.repair = None;
             detail.linger_until = None;
             detail.unanswered = None;
-            detail.is_overdue = false;
         }
         self.free.push(handle);
     }

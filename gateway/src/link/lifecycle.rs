@@ -288,7 +288,6 @@ impl<O: Copy> Link<O> {
             let Some((lane, detail)) = self.chats.both(handle) else { continue };
             detail.queued = false;
             detail.unanswered = None;
-            detail.is_overdue = false;
             detail.members_sent = 0;
             detail.repair = None;
             match lane.phase {
