@@ -204,6 +204,7 @@ fn ring(settings: &Settings) -> gateway::RingConfig {
         send_buffer: Some(narrow(ring.send_buffer)).filter(|bytes| *bytes > 0),
         backlog: ring.backlog,
         mailbox: index(ring.mailbox),
+        ..gateway::RingConfig::default()
     }
 }
 
