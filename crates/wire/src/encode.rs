@@ -148,11 +148,7 @@ pub(crate) fn to_gateway(message: &ToGateway, out: &mut Vec<u8>) -> Result<(), E
         ToGateway::Refused(message) => refused(out, message),
         ToGateway::Subscribed(message) => subscribed(out, message),
         ToGateway::Unsubscribed { handle, reason, retry_after_ms } => {
-            out.push(types::UNSUBSCRIBED);
-            put_varint(out, u64::from(*handle));
-            out.push(reason.code());
-            put_varint(out, u64::from(*retry_after_ms));
-            Ok(())
+            no(out, types::UNSUBSCRIBED, u64::from(*handle), reason.code(), *retry_after_ms)
         }
         ToGateway::Lagged { handle, epoch, offset } => {
             out.push(types::LAGGED);
@@ -169,11 +165,7 @@ pub(crate) fn to_gateway(message: &ToGateway, out: &mut Vec<u8>) -> Result<(), E
             Ok(())
         }
         ToGateway::Refusal { request, reason, retry_after_ms } => {
-            out.push(types::REFUSAL);
-            put_varint(out, *request);
-            out.push(reason.code());
-            put_varint(out, u64::from(*retry_after_ms));
-            Ok(())
+            no(out, types::REFUSAL, *request, reason.code(), *retry_after_ms)
         }
         ToGateway::HistoryResult(HistoryResult { request, epoch, offset, publications }) => {
             let publications = publications
@@ -209,6 +201,15 @@ pub(crate) fn to_gateway(message: &ToGateway, out: &mut Vec<u8>) -> Result<(), E
         ToGateway::Ping { nonce } => beat(out, types::PING, *nonce),
         ToGateway::Pong { nonce } => beat(out, types::PONG, *nonce),
     }
+}
+
+/// A refusal of what `subject` stands for.
+fn no(out: &mut Vec<u8>, kind: u8, subject: u64, reason: u8, retry_after_ms: u32) -> Result<(), EncodeError> {
+    out.push(kind);
+    put_varint(out, subject);
+    out.push(reason);
+    put_varint(out, u64::from(retry_after_ms));
+    Ok(())
 }
 
 /// The handshake's messages end in a byte string for fields of later versions; this version has none.

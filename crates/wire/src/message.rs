@@ -29,7 +29,7 @@ pub trait Message: Sized {
 /// A place in a chat's sequence: everything up to and including `offset` of `epoch` is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// Identity of the chat's sequence of offsets.
+    /// Identity of the chat's sequence of offsets; never 0 in what a router sends.
     pub epoch: u64,
     /// Offset of the last message known, 0 before the first; at most [`MAX_OFFSET`](crate::limits::MAX_OFFSET).
     pub offset: u64,
@@ -288,7 +288,8 @@ pub struct History {
     /// The chat.
     pub chat: ChatName,
     /// Exclusive start: forward from behind it, in reverse from before it. `None` = from the oldest kept message, in
-    /// reverse from the newest. Another epoch than the chat's is refused with `UnrecoverablePosition`.
+    /// reverse from the newest. Epoch 0 stands for the chat's own; any other than the chat's is refused with
+    /// `UnrecoverablePosition`. What is no longer kept is left out in silence.
     pub since: Option<Position>,
     /// Most publications; 0 asks for the position alone. The router may send fewer.
     pub limit: u32,
@@ -523,7 +524,7 @@ codes! {
         TooManyChats = 7,
         /// The message is too large.
         TooLarge = 64,
-        /// `since` names another epoch, or an offset beyond the top.
+        /// `since` names another epoch than the chat's.
         UnrecoverablePosition = 65,
         /// A field has a value that the router does not allow.
         BadRequest = 66,

@@ -50,8 +50,8 @@ impl<O: Copy> Link<O> {
                 return;
             }
             None => {
-                // A client may have made the position up.
-                let resume = resume.filter(|position| position.offset <= MAX_OFFSET);
+                // A client may have made the position up, and no chat has epoch 0.
+                let resume = resume.filter(|position| position.offset <= MAX_OFFSET && position.epoch != 0);
                 let handle = self.chats.allocate(chat, resume, want);
                 self.enqueue_subscribe(handle);
                 handle
@@ -133,7 +133,7 @@ impl<O: Copy> Link<O> {
         })
     }
 
-    /// Asks for the counts of a chat. Answered by [`FromLink::PresenceStats`].
+    /// Asks for the counts of a chat, with those of this gateway as [`members`](Self::members) gave them last. Answered by [`FromLink::PresenceStats`].
     ///
     /// # Errors
     /// [`RequestRefused`]: nothing was sent and no answer will come.
@@ -144,6 +144,12 @@ impl<O: Copy> Link<O> {
         origin: O,
         now: Instant,
     ) -> Result<(), RequestRefused> {
+        // Who asks right after a join wants to be counted.
+        if let Some(handle) = self.chats.find(&chat)
+            && self.established().is_ok()
+        {
+            self.send_members_of(handle);
+        }
         self.ask(Asked::PresenceStats(core, origin), 0, now, |request| ToRouter::PresenceStats { request, chat })
     }
 

@@ -140,16 +140,24 @@ impl<O: Copy> Link<O> {
             return;
         }
         for handle in std::mem::take(&mut self.dirty_members) {
-            let Some((lane, detail)) = self.chats.both(handle) else { continue };
-            detail.dirty = false;
-            if !matches!(lane.phase, ChatPhase::Live | ChatPhase::Repairing) {
-                continue; // sent once it is subscribed
+            if let Some(detail) = self.chats.detail(handle) {
+                detail.dirty = false;
+                self.send_members_of(handle);
             }
-            let count = lane.targets.iter().fold(0_u32, |sum, target| sum.saturating_add(target.members));
-            if count != detail.members_sent {
-                detail.members_sent = count;
-                self.push(&ToRouter::Members { handle, count });
-            }
+        }
+    }
+
+    /// Sends the member count of a chat, if the router was told another one. A chat that is not subscribed (any more) has
+    /// it sent once it is.
+    pub(super) fn send_members_of(&mut self, handle: u32) {
+        let Some((lane, detail)) = self.chats.both(handle) else { return };
+        if !matches!(lane.phase, ChatPhase::Live | ChatPhase::Repairing) {
+            return;
+        }
+        let count = lane.targets.iter().fold(0_u32, |sum, target| sum.saturating_add(target.members));
+        if count != detail.members_sent {
+            detail.members_sent = count;
+            self.push(&ToRouter::Members { handle, count });
         }
     }
 

@@ -93,10 +93,11 @@ fn a_join_may_bring_the_position_of_a_client() {
     assert_eq!(harness.seen(), ["0/0 joined 3:5", "0/0 update 6", "0/0 update 7"]);
 
     // One that nobody can have is ignored.
-    let mut harness = Harness::up();
-    let resume = Position { epoch: 3, offset: u64::MAX };
-    harness.link.join(&chat("chat"), 0, LocalChat(0), Some(resume), 10, harness.now);
-    assert_eq!(resubscription(&mut harness), None);
+    for resume in [Position { epoch: 3, offset: u64::MAX }, Position { epoch: 0, offset: 5 }] {
+        let mut harness = Harness::up();
+        harness.link.join(&chat("chat"), 0, LocalChat(0), Some(resume), 10, harness.now);
+        assert_eq!(resubscription(&mut harness), None);
+    }
 }
 
 #[test]

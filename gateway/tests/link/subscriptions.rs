@@ -238,6 +238,21 @@ fn members_of_a_chat_that_is_not_resubscribed_are_told() {
 }
 
 #[test]
+fn who_asks_for_the_counts_is_counted() {
+    let mut harness = Harness::up();
+    harness.live("chat", 3, 7);
+    harness.link.members(0, LocalChat(0), 5, harness.now);
+    harness.link.presence_stats(chat("chat"), 0, 1, harness.now).expect("taken");
+    let sent = harness.sent();
+    assert!(
+        matches!(sent.as_slice(), [ToRouter::Members { handle: 0, count: 5 }, ToRouter::PresenceStats { .. }]),
+        "{sent:?}"
+    );
+    harness.pass(Duration::from_millis(250));
+    assert_eq!(harness.sent(), [], "once is enough");
+}
+
+#[test]
 fn too_many_chats_are_refused_here() {
     let mut harness = Harness::up_with_limits(LinkLimits { chats_max: 2, ..LinkLimits::default() });
     for local in 0..3 {
