@@ -167,6 +167,22 @@ fn a_second_server_on_the_same_port_says_so_and_leaves_the_first_alone() {
 }
 
 #[test]
+fn a_killed_server_starts_again_at_once_on_its_ports() {
+    let mut server = standalone(&[], &[]);
+    let (admin, websocket) = (server.admin(), server.websocket());
+    let listen = websocket.trim_start_matches("ws://").split('/').next().unwrap().to_owned();
+    for round in 0..5 {
+        // Connections keep the ring busy while the kernel takes the process down.
+        let clients: Vec<_> = (0..50).map(|_| Client::connect(&websocket, None)).collect();
+        drop(server);
+        server = Process::start(&["standalone", "--listen", &listen, "--admin", &admin.to_string()], &[]);
+        assert_eq!(server.admin(), admin, "round {round}");
+        until_status(admin, "/readyz", 200);
+        drop(clients);
+    }
+}
+
+#[test]
 fn sigterm_drains_clients_are_told_and_the_exit_code_is_0() {
     let mut server = standalone(&[], &[("CORECAST_NODE_DRAIN_WINDOW", "1s")]);
     let (admin, websocket) = (server.admin(), server.websocket());

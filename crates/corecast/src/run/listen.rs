@@ -1,13 +1,19 @@
 //! Taking ports, with messages that name the cause and the fix.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use crate::exit::Failure;
 
+/// The kernel tears a killed process's rings down after its end, and with them the listeners they hold: a restart right
+/// after a crash must not fail on its own predecessor.
+const PREDECESSOR_GONE: Duration = Duration::from_secs(2);
+const RETRY_EVERY: Duration = Duration::from_millis(50);
+
 /// Binds the admin port.
 pub(super) fn bind(address: SocketAddr, key: &str, flag: &str) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(address).map_err(|error| explain(address, key, flag, &error))?;
+    let listener = patiently(address).map_err(|error| explain(address, key, flag, &error))?;
     let ready = listener.set_nonblocking(true);
     ready.map_err(|error| Failure::Runtime(format!("cannot prepare {address} ({key}): {error}")))?;
     Ok(listener)
@@ -19,10 +25,22 @@ pub(super) fn probe(address: SocketAddr, key: &str, flag: &str) -> Result<(), Fa
     if address.port() == 0 {
         return Ok(());
     }
-    TcpListener::bind(address).map(drop).map_err(|error| explain(address, key, flag, &error))
+    patiently(address).map(drop).map_err(|error| explain(address, key, flag, &error))
 }
 
-fn explain(address: SocketAddr, key: &str, flag: &str, error: &std::io::Error) -> Failure {
+fn patiently(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = Instant::now() + PREDECESSOR_GONE;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(RETRY_EVERY);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn explain(address: SocketAddr, key: &str, flag: &str, error: &io::Error) -> Failure {
     let cause = match error.kind() {
         ErrorKind::AddrInUse => {
             format!("the port is in use. Stop what listens there (`ss -ltnp 'sport = :{}'` shows it)", address.port())
