@@ -186,6 +186,12 @@ impl Gateway {
             && self.shared.connections.load(Ordering::Relaxed) == 0
     }
 
+    /// Whether a core has ended: after [`Self::stop`], or because its ring failed.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// Ends all cores at once. For a graceful end, [`ControlHandle::drain`] first and wait for [`Self::drained`].
     pub fn stop(&self) {
         self.control.stop();

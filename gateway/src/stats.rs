@@ -170,6 +170,14 @@ pub struct LinkSnapshot {
     pub open_requests: usize,
 }
 
+impl LinkSnapshot {
+    /// Whether the link is authenticated and answers.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state == LinkState::Up
+    }
+}
+
 /// One core's figures, as last copied out.
 pub(crate) type Slots = Arc<[CachePadded<Mutex<CoreSnapshot>>]>;
 

@@ -79,6 +79,9 @@ impl State {
             return reply(Err(ControlError::BadRequest("bad channel name")));
         };
         let endpoint = self.endpoint_of(chat);
+        if let Some(index) = self.chats.find(chat) {
+            self.tell_count(index);
+        }
         if let Some(origin) = self.wait_for(Pending::PresenceStats(reply)) {
             self.ask(endpoint, LinkRequest::PresenceStats { chat: name, origin });
         }

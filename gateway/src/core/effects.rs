@@ -31,6 +31,10 @@ impl State {
             Effect::History(wish) => self.history(conn, wish),
             Effect::PresenceStats { id, chat } => {
                 let Ok(name) = ChatName::new(&chat) else { return };
+                // Whoever has just joined wants to be counted.
+                if let Some(index) = self.chats.find(&chat) {
+                    self.tell_count(index);
+                }
                 let origin = Origin::Client { conn, command: id };
                 self.ask(self.endpoint_of(&chat), LinkRequest::PresenceStats { chat: name, origin });
             }

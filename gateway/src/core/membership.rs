@@ -330,14 +330,19 @@ impl State {
     /// Tells links about changed member counts.
     pub(super) fn tell_counts(&mut self) {
         for index in std::mem::take(&mut self.counts) {
-            let Some(chat) = self.chats.get_mut(index) else { continue };
-            chat.count_noted = false;
-            let count = u32::try_from(chat.members()).unwrap_or(u32::MAX);
-            if chat.phase() == Phase::Live && chat.count_told != count {
-                chat.count_told = count;
-                let endpoint = chat.endpoint;
-                self.ask(endpoint, LinkRequest::Members { local: LocalChat(index), count });
-            }
+            self.tell_count(index);
+        }
+    }
+
+    /// Tells the link about one chat's member count, if it has changed.
+    pub(super) fn tell_count(&mut self, index: u32) {
+        let Some(chat) = self.chats.get_mut(index) else { return };
+        chat.count_noted = false;
+        let count = u32::try_from(chat.members()).unwrap_or(u32::MAX);
+        if chat.phase() == Phase::Live && chat.count_told != count {
+            chat.count_told = count;
+            let endpoint = chat.endpoint;
+            self.ask(endpoint, LinkRequest::Members { local: LocalChat(index), count });
         }
     }
 
