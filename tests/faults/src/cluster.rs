@@ -248,8 +248,9 @@ impl Cluster {
     }
 
     fn endpoints(&self, via: impl Fn(usize, SocketAddr) -> SocketAddr) -> Vec<String> {
-        let addresses = self.routers.iter().enumerate().map(|(number, router)| via(number, router.listen));
-        addresses.flat_map(|address| ["--router".to_owned(), address.to_string()]).collect()
+        // Named, because gateways that take different ways to a router must still agree on the map.
+        let addresses = self.routers.iter().enumerate().map(|(number, router)| (number, via(number, router.listen)));
+        addresses.flat_map(|(number, address)| ["--router".to_owned(), format!("router-{number}@{address}")]).collect()
     }
 
     async fn add_gateways(&mut self, count: usize, cores: usize, endpoints: &[String]) {
