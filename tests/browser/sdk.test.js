@@ -75,8 +75,7 @@ async function talk({ url, channel, protobuf }) {
   await client.publish(channel, encode({ n: 2 }));
   while (window.received.length < 2) await new Promise((resolve) => setTimeout(resolve, 20));
   const history = await subscription.history({ limit: 10, reverse: true });
-  let numClients = 0; // gateways report their counts several times a second
-  while (numClients === 0) ({ numClients = 0 } = await subscription.presenceStats());
+  const { numClients } = await subscription.presenceStats();
   return {
     received: window.received,
     history: history.publications.map(({ data }) => decode(data)),

@@ -7,7 +7,6 @@ use std::time::Duration;
 use axum::Router;
 use corecast_gateway::config::RouterEndpoint;
 use corecast_gateway::control::LinkHealth;
-use corecast_gateway::link::LinkState;
 use corecast_gateway::{Gateway, StartError};
 use prometheus_client::registry::Registry;
 
@@ -113,7 +112,7 @@ fn links(gateway: &Gateway) -> Box<dyn Fn() -> LinkHealth + Send + Sync> {
     let stats = gateway.stats();
     Box::new(move || {
         let cores = stats.snapshot();
-        let up = cores.iter().flat_map(|core| &core.links).filter(|link| link.state == LinkState::Up).count();
+        let up = cores.iter().flat_map(|core| &core.links).filter(|link| link.is_up()).count();
         LinkHealth { endpoints, up }
     })
 }
@@ -125,6 +124,11 @@ fn failure(error: StartError) -> Failure {
         StartError::Listen { .. } | StartError::Ring(_) => Failure::Unavailable(error.to_string()),
         StartError::System { .. } => Failure::Runtime(error.to_string()),
     }
+}
+
+/// Why the process is of no more use, if a gateway core has ended by itself.
+pub(super) fn failed(gateway: &Gateway) -> Option<Failure> {
+    gateway.is_finished().then(|| Failure::Runtime("a gateway core ended by itself; the log says why".to_owned()))
 }
 
 struct Running {
@@ -140,9 +144,8 @@ impl Parts for Running {
         self.gateway.drained()
     }
 
-    /// A gateway core that fails has ended the process already.
     fn failure(&mut self) -> Option<Failure> {
-        None
+        failed(&self.gateway)
     }
 
     fn end(self: Box<Self>) -> Result<(), Failure> {

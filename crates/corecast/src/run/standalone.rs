@@ -83,7 +83,7 @@ impl Parts for Running {
     }
 
     fn failure(&mut self) -> Option<Failure> {
-        router::failed(&self.router)
+        gateway::failed(&self.gateway).or_else(|| router::failed(&self.router))
     }
 
     /// The gateway first: until it has ended, its last publications still need the router.

@@ -3,7 +3,6 @@
 import { ChatHistory, OWN } from "./history.js";
 
 const PAGE = 50; // messages of one history request: several screens, a few KiB
-const COUNTED_MS = 500; // after joining, until the member count includes oneself
 const GAP_PAGES_MAX = 20; // pages fetched on their own after a long absence; beyond that the reader asks for more
 
 export const ROOM = Object.freeze({ JOINING: "joining", LIVE: "live", CUT: "cut", REFUSED: "refused" });
@@ -102,8 +101,7 @@ export class Room {
     if (this.state !== ROOM.LIVE) return;
     try {
       const { num_clients: clients = 0 } = await this.#connection.request({ presence_stats: { channel: this.name } });
-      // Gateways report their counts several times a second; who asks is a member, so 0 means not counted yet.
-      this.members = clients > 0 ? clients : null;
+      this.members = clients;
     } catch {
       this.members = null;
     }
@@ -121,7 +119,7 @@ export class Room {
     if (outcome.recovering) outcome.publications.forEach((publication) => this.#count(publication));
     this.#onChange(this);
     if (stale) this.#loadLatest();
-    setTimeout(() => this.countMembers(), COUNTED_MS);
+    this.countMembers();
   }
 
   async #loadLatest() {

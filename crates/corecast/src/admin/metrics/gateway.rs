@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use corecast_gateway::link::LinkState;
 use corecast_gateway::stats::{CoreSnapshot, LinkSnapshot, StatsHandle};
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -35,9 +34,7 @@ const CORE: &[Metric<CoreSnapshot>] =
     &[Metric::gauge("window_microseconds", "The batching window of the last turn", |core| core.window_us)];
 
 const LINK: &[Metric<LinkSnapshot>] = &[
-    Metric::gauge("up", "1 while the router is linked and answers, else 0", |link| {
-        u64::from(link.state == LinkState::Up)
-    }),
+    Metric::gauge("up", "1 while the router is linked and answers, else 0", |link| u64::from(link.is_up())),
     Metric::gauge("open_requests", "Requests that wait for an answer", |link| link.open_requests as u64),
     Metric::counter("ups", "Times the link came up", |link| link.stats.ups),
     Metric::counter("failures", "Links and attempts that failed", |link| link.stats.failures),
