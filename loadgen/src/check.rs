@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -226,6 +226,8 @@ pub(crate) struct Ledger {
     pub epoch: AtomicU32,
     /// Members of this process that are in the chat now.
     pub members: AtomicU32,
+    /// The chat began a new life in mid-run.
+    reborn: AtomicBool,
 }
 
 impl Ledger {
@@ -236,6 +238,7 @@ impl Ledger {
             self.top.store(top, Ordering::Relaxed);
             let acked = if fresh { 0 } else { i64::from(self.acked.load(Ordering::Relaxed)) };
             self.base.store(top as i64 - acked, Ordering::Relaxed);
+            self.reborn.store(!fresh, Ordering::Relaxed);
             return;
         }
         self.saw(top);
@@ -248,6 +251,14 @@ impl Ledger {
     pub(crate) fn saw(&self, position: u64) {
         if self.top.load(Ordering::Relaxed) < position {
             self.top.fetch_max(position, Ordering::Relaxed);
+        }
+    }
+
+    /// What all agents together published. A chat that was reborn knows only what it was told since then.
+    pub(crate) fn publishes(&self, acked: u32, sent: u32) {
+        if !self.reborn.load(Ordering::Relaxed) {
+            self.acked.store(acked, Ordering::Relaxed);
+            self.sent.store(sent, Ordering::Relaxed);
         }
     }
 

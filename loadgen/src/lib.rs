@@ -2,19 +2,23 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod body;
 mod check;
+pub mod cli;
 mod clock;
 mod collect;
 mod hlog;
 mod latency;
 pub mod null;
 mod outboxes;
+pub mod output;
 mod plan;
 mod rng;
 pub mod run;
 pub mod scenario;
 mod schedule;
+pub mod search;
 mod spread;
 pub mod summary;
 pub mod system;
@@ -22,6 +26,7 @@ mod target;
 pub mod threshold;
 mod worker;
 
+pub use agent::remote::AgentInfo;
 pub use check::Truth;
 pub use latency::Percentiles;
 pub use target::Protocol;

@@ -7,8 +7,8 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use corecast_ring::{ConnId, Reactor, SendOutcome, Staged, Unsent};
 
-/// Frames of one outbox that go out in one vectored send.
-const FLUSH_FRAMES_MAX: usize = 64;
+/// Frames of one outbox that go out in one vectored send: the kernel's UIO_MAXIOV.
+const FLUSH_FRAMES_MAX: usize = 1_024;
 
 /// Outboxes of those connections that need one; empty as a rule.
 #[derive(Debug, Default)]

@@ -43,6 +43,13 @@ impl Plan {
         plan
     }
 
+    /// Members that stand aside, one chat each: spread over the chats of this plan's first group.
+    pub(crate) fn aside(&self, members: u32) -> Self {
+        let group = Group { name: "slow".to_owned(), count: self.groups[0].chats, rate: 0.0, ..Group::default() };
+        let planned = PlannedGroup { members, ..PlannedGroup::new(&group, self.groups[0].first_chat, 0) };
+        Self { groups: vec![planned], chats: self.chats, members }
+    }
+
     pub(crate) fn group_of_chat(&self, chat: u32) -> u16 {
         // Few groups: the last one that starts at or before the chat.
         (self.groups.partition_point(|group| group.first_chat <= chat).max(1) - 1) as u16
@@ -158,6 +165,14 @@ mod tests {
         let plan = Plan::new(&library::find("article-node").unwrap().load());
         assert!(sizes(&plan).iter().all(|size| *size == 5));
         assert_eq!(plan.members, 100_000);
+    }
+
+    #[test]
+    fn slow_readers_join_the_chats_of_the_first_group() {
+        let plan = Plan::new(&library::find("slow-readers").unwrap().load());
+        let aside = plan.aside(50);
+        assert_eq!((aside.members, aside.chats), (50, plan.chats));
+        assert_eq!(aside.chats_of(49).collect::<Vec<_>>(), [9]);
     }
 
     #[test]

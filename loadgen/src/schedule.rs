@@ -101,14 +101,6 @@ impl Schedule {
         stream.advance(&self.profile);
         Some(due)
     }
-
-    /// From `at_ns` on (not before the last instant that was asked for) all rates are multiplied by `factor`.
-    pub(crate) fn change(&mut self, at_ns: u64, factor: f64) {
-        self.profile.change(at_ns, factor);
-        for stream in &mut self.streams {
-            stream.next_ns = self.profile.instant(stream.work).max(stream.next_ns.min(at_ns));
-        }
-    }
 }
 
 impl Stream {
@@ -191,10 +183,8 @@ impl Profile {
         profile
     }
 
+    /// From `at_ns` on, which is not before the last change.
     fn change(&mut self, at_ns: u64, factor: f64) {
-        while self.0.len() > 1 && self.0.last().is_some_and(|piece| piece.from_ns >= at_ns) {
-            self.0.pop();
-        }
         let last = self.0[self.0.len() - 1];
         let work = last.work + at_ns.saturating_sub(last.from_ns) as f64 * last.factor;
         self.0.push(Piece { from_ns: at_ns.max(last.from_ns), work, factor });
@@ -306,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_and_changes_set_the_rate() {
+    fn stages_set_the_rate() {
         let plan = plan(vec![group(1, 1_000.0)]);
         let stage = |factor| Stage { lasting: Span::seconds(1), factor };
         let stages = [stage(0.5), stage(0.0), stage(2.0)];
@@ -316,12 +306,6 @@ mod tests {
         near(count(&mut schedule, SECOND), 500);
         near(count(&mut schedule, 2 * SECOND), 0);
         near(count(&mut schedule, 4 * SECOND), 4_000);
-        schedule.change(4 * SECOND, 0.1);
-        near(count(&mut schedule, 5 * SECOND), 100);
-        schedule.change(5 * SECOND, 0.0);
-        assert_eq!(schedule.next_at(), None);
-        schedule.change(6 * SECOND, 1.0);
-        near(count(&mut schedule, 7 * SECOND), 1_000);
     }
 
     proptest! {

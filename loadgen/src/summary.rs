@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::agent::remote::AgentInfo;
 use crate::latency::Percentiles;
 use crate::scenario::Scenario;
 use crate::system::environment::Environment;
@@ -51,6 +52,11 @@ pub struct Summary {
     pub latencies: BTreeMap<String, Latency>,
     /// Fan-outs of which some member had not got the message when the record was closed.
     pub fanouts_incomplete: u64,
+    /// Agents that did the work, if it was not this process.
+    #[serde(default)]
+    pub agents: Vec<AgentInfo>,
+    /// What the slow readers saw, if there were any.
+    pub slow: Option<SlowReaders>,
     /// The generator about itself.
     pub generator: Generator,
     /// The target's processes, if they are on this host and known.
@@ -111,6 +117,17 @@ impl Outcome {
             Self::Partial => "partial",
         }
     }
+}
+
+/// Members that read too slowly, judged apart: being cut or closed is their fate, holes are not.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SlowReaders {
+    /// How many.
+    pub members: u32,
+    /// What each of them read per second.
+    pub bytes_per_second: u32,
+    /// Their counters.
+    pub counts: Counts,
 }
 
 /// Seconds.

@@ -13,7 +13,7 @@ const PROTOCOLS: [Protocol; 3] = [Protocol::CentrifugeJson, Protocol::Centrifuge
 fn with_fault(protocol: Protocol, fault: DeliveryFault) -> Summary {
     // Somewhere in the middle of about 4,000 deliveries.
     let faults = Faults { delivery: Some((1_777, fault)), ..Faults::default() };
-    let summary = execute(small_chats(), protocol, faults).unwrap().summary;
+    let summary = execute(small_chats(), protocol, faults).expect("the target can be used").summary;
     assert_eq!(summary.verdict.outcome, Outcome::Failed, "{protocol:?} {fault:?}: {:?}", summary.verdict);
     assert_eq!(summary.verdict.outcome.exit_code(), 1);
     summary

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{execute, scenario};
 use corecast_loadgen::Protocol;
 use corecast_loadgen::null::Faults;
-use corecast_loadgen::scenario::Group;
+use corecast_loadgen::scenario::{Group, Span};
 use corecast_loadgen::summary::Outcome;
 
 #[test]
@@ -17,7 +17,9 @@ fn the_whole_stall_is_in_the_latencies() {
     // message; here about half of all messages are due while the server sleeps, on average half a second each.
     let faults = Faults { stall: Some((100, Duration::from_secs(1))), ..Faults::default() };
     let group = Group { count: 10, members: 5, rate: 200.0, ..Group::default() };
-    let finished = execute(scenario(vec![group]), Protocol::CentrifugeJson, faults).unwrap();
+    let mut scenario = scenario(vec![group]);
+    scenario.duration = Span::seconds(2);
+    let finished = execute(scenario, Protocol::CentrifugeJson, faults).unwrap();
     let summary = finished.summary;
     assert_eq!(summary.verdict.outcome, Outcome::Passed, "{:?}", summary.verdict);
     let deliver = &finished.histograms["deliver"];

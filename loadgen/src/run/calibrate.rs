@@ -55,6 +55,7 @@ pub(crate) fn calibrate(options: &RunOptions, observer: &mut dyn Observer) -> Op
         prefix: None,
         sources: Vec::new(),
         rings: None,
+        agents: Vec::new(),
         ..options.clone()
     };
     let before = thread_cpu(server.task()).unwrap_or(0.0);

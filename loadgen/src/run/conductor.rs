@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::crew::{Crew, worker_count};
+use super::crew::{Crew, LocalCrew, publishes_apart, worker_count};
 use super::preflight::{self, Layout};
 use super::verdict::{self, Facts};
 use super::watch::Watch;
 use super::{Finished, Observer, RunError, RunOptions, View, calibrate, probe};
+use crate::agent::remote::RemoteCrew;
 use crate::check::Ledger;
 use crate::clock::{Clock, unix_ns};
 use crate::collect::{Collector, known_tags};
@@ -19,9 +21,11 @@ use crate::hlog::IntervalLog;
 use crate::latency::Percentiles;
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::scenario::Scenario;
 use crate::spread::Spreads;
 use crate::summary::{
-    Calibration, Evidence, Generator, Latency, Measured, Members, Outcome, Row, SCHEMA, Summary, Timing, Verdict,
+    Calibration, Evidence, Generator, Latency, Measured, Members, Outcome, Row, SCHEMA, SlowReaders, Summary, Timing,
+    Verdict,
 };
 use crate::system::environment::Environment;
 use crate::system::kernel::KernelSample;
@@ -29,8 +33,10 @@ use crate::system::process;
 use crate::target::address::Peer;
 use crate::target::{Adapter, Address, Names};
 use crate::threshold::Threshold;
+use crate::worker::counts::Counts;
 use crate::worker::driver::Report;
 use crate::worker::shared::{Control, Epochs, Share, Shared, Times};
+use crate::worker::slow;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const PUMP: Duration = Duration::from_millis(20);
@@ -38,8 +44,6 @@ const PUMP: Duration = Duration::from_millis(20);
 const START_PATIENCE_NS: u64 = 20 * SECOND_NS;
 /// Without any new member for so long, connecting has failed.
 const CONNECT_PATIENCE_NS: u64 = 15 * SECOND_NS;
-/// All stand still before the first message, so that idle memory and CPU can be read.
-const SETTLE_NS: u64 = SECOND_NS;
 /// Between the order to start and the first message: every worker has seen it by then.
 const START_NOTICE_NS: u64 = SECOND_NS / 4;
 /// All members gone for so long: the target is dead.
@@ -52,9 +56,10 @@ pub fn run(options: &RunOptions, observer: &mut dyn Observer) -> Result<Finished
     options.scenario.check(&options.scenario.name)?;
     let thresholds = thresholds(options)?;
     let targets = addresses(options)?;
-    let plan = Plan::new(&options.scenario);
     let publishers = u64::from(options.scenario.publish.connections);
-    let (layout, findings) = preflight::check(options, &targets, u64::from(plan.members) + publishers);
+    // With agents, each of them looks at its own host.
+    let here = if options.agents.is_empty() { options.scenario.connections() + publishers } else { 1 };
+    let (layout, findings) = preflight::check(options, &targets, here);
     for finding in &findings {
         observer.say(&format!("{}\n  → {}", finding.problem, finding.remedy));
     }
@@ -69,26 +74,59 @@ pub fn run(options: &RunOptions, observer: &mut dyn Observer) -> Result<Finished
     let calibration = if options.calibrate { calibrate::calibrate(options, observer) } else { None };
     let mut watch = Watch::new(pids(options, &targets));
     watch.before = Some(watch.look(0));
-    let clock = Clock::start();
-    let workers = worker_count(options, &layout);
-    let shared = Arc::new(Shared {
+    let workers = if options.agents.is_empty() { worker_count(options, &layout) } else { 0 };
+    let shared = shared(options, targets, adapter, &layout, Clock::start(), Share::WHOLE, run, workers);
+    let mut agents = Vec::new();
+    let crew: Box<dyn Crew> = if options.agents.is_empty() {
+        Box::new(LocalCrew::start(shared.clone(), options, &layout)?)
+    } else {
+        let crew = RemoteCrew::start(&shared, options, &options.agent_secret)?;
+        agents.clone_from(&crew.infos);
+        Box::new(crew)
+    };
+    let mut conductor = Conductor::new(options, shared, crew, watch, observer)?;
+    let ended_early = conductor.lead()?;
+    let mut finished = conductor.finish(ended_early, &thresholds, calibration)?;
+    finished.summary.agents = agents;
+    Ok(finished)
+}
+
+/// What the workers of one process share.
+#[allow(clippy::too_many_arguments, reason = "the parts of one struct, from two callers that have them apart")]
+pub(crate) fn shared(
+    options: &RunOptions,
+    targets: Vec<Address>,
+    adapter: Adapter,
+    layout: &Layout,
+    clock: Clock,
+    share: Share,
+    run: u32,
+    workers: usize,
+) -> Arc<Shared> {
+    let scenario = &options.scenario;
+    let plan = Plan::new(scenario);
+    Arc::new(Shared {
         clock,
         run,
         seed: options.seed,
         ledgers: (0..plan.chats).map(|_| Ledger::default()).collect(),
-        spreads: Spreads::new(options.scenario.rate()),
+        spreads: Spreads::new(scenario.rate()),
         epochs: Epochs::default(),
-        control: Control::new(options.scenario.warmup.nanos(), options.scenario.duration.nanos(), workers),
-        share: Share::WHOLE,
+        control: Arc::new(Control::new(scenario.warmup.nanos(), scenario.duration.nanos(), workers)),
+        aside: false,
+        share,
         sources: layout.sources.clone(),
-        scenario: options.scenario.clone(),
+        scenario: scenario.clone(),
         plan,
         adapter,
         targets,
-    });
-    let mut conductor = Conductor::new(options, shared, &layout, watch, observer)?;
-    let ended_early = conductor.lead()?;
-    conductor.finish(ended_early, &thresholds, calibration)
+    })
+}
+
+/// Positions beyond what was published, in the chats that this process publishes into.
+pub(crate) fn extra(shared: &Shared) -> u64 {
+    let own = shared.ledgers.iter().enumerate().filter(|(chat, _)| shared.share.owns(*chat as u32));
+    own.map(|(_, ledger)| ledger.extra()).sum()
 }
 
 fn thresholds(options: &RunOptions) -> Result<Vec<Threshold>, RunError> {
@@ -106,7 +144,7 @@ fn thresholds(options: &RunOptions) -> Result<Vec<Threshold>, RunError> {
     Ok(thresholds)
 }
 
-fn addresses(options: &RunOptions) -> Result<Vec<Address>, RunError> {
+pub(crate) fn addresses(options: &RunOptions) -> Result<Vec<Address>, RunError> {
     if options.targets.is_empty() {
         return Err(RunError::Usage("no target: give one with --target ws://HOST:PORT/PATH".to_owned()));
     }
@@ -152,7 +190,7 @@ struct Conductor<'a> {
     options: &'a RunOptions,
     observer: &'a mut dyn Observer,
     shared: Arc<Shared>,
-    crew: Crew,
+    crew: Box<dyn Crew>,
     collector: Collector,
     watch: Watch,
     /// When all members were there.
@@ -162,13 +200,15 @@ struct Conductor<'a> {
     worker_error: Option<String>,
     drained_ns: u64,
     dead_since_ns: Option<u64>,
+    slow: Option<JoinHandle<Counts>>,
+    worker_count: usize,
 }
 
 impl<'a> Conductor<'a> {
     fn new(
         options: &'a RunOptions,
         shared: Arc<Shared>,
-        layout: &Layout,
+        crew: Box<dyn Crew>,
         watch: Watch,
         observer: &'a mut dyn Observer,
     ) -> Result<Self, RunError> {
@@ -183,8 +223,8 @@ impl<'a> Conductor<'a> {
         };
         let groups = shared.plan.groups.iter().map(|group| group.name.clone()).collect();
         let members = Members { wanted: u64::from(shared.plan.members), ..Members::default() };
-        let crew = Crew::start(shared.clone(), options, layout)?;
-        let collector = Collector::new(groups, crew.workers(), log);
+        let worker_count = crew.workers();
+        let collector = Collector::new(groups, worker_count, log);
         Ok(Self {
             options,
             observer,
@@ -198,6 +238,8 @@ impl<'a> Conductor<'a> {
             worker_error: None,
             drained_ns: 0,
             dead_since_ns: None,
+            slow: None,
+            worker_count,
         })
     }
 
@@ -207,16 +249,20 @@ impl<'a> Conductor<'a> {
         if let Some(why) = self.connect() {
             return Ok(Some(why));
         }
+        self.start_slow_readers()?;
         self.settle();
         let now_ns = self.now_ns();
         let start_ns = (now_ns + START_NOTICE_NS).div_ceil(SECOND_NS) * SECOND_NS;
         self.shared.control.begin(start_ns);
+        self.crew.begin(start_ns);
         let scenario = &self.options.scenario;
         let (warmup, duration) = (scenario.warmup, scenario.duration);
         self.observer.say(&format!("publishing: {warmup} warm-up, then {duration} measured"));
         let ended_early = self.publish();
         if let (Some(_), Some(times)) = (&ended_early, self.shared.control.times()) {
-            self.shared.control.cut_short(self.now_ns().max(times.start_ns));
+            let now_ns = self.now_ns().max(times.start_ns);
+            self.shared.control.cut_short(now_ns);
+            self.crew.cut_short(now_ns);
         }
         self.drain(ended_early.is_some());
         Ok(ended_early)
@@ -234,7 +280,9 @@ impl<'a> Conductor<'a> {
                     self.watch.add_worker(task);
                     started += 1;
                 }
-                Some(Report::Failed { worker, error }) => return Err(RunError::Setup(format!("worker {worker}: {error}"))),
+                Some(Report::Failed { worker, error }) => {
+                    return Err(RunError::Setup(format!("worker {worker}: {error}")));
+                }
                 Some(other) => self.take(other),
                 None if self.now_ns() > START_PATIENCE_NS => {
                     return Err(RunError::Setup("the worker threads did not start within 20 s".to_owned()));
@@ -279,17 +327,39 @@ impl<'a> Conductor<'a> {
         None
     }
 
+    /// They join before the first message, like everybody else.
+    fn start_slow_readers(&mut self) -> Result<(), RunError> {
+        let Some(slow) = self.options.scenario.slow else { return Ok(()) };
+        let main = &self.shared;
+        let aside = Shared {
+            plan: main.plan.aside(slow.members),
+            scenario: Scenario { churn: None, storm: None, switch: None, ..main.scenario.clone() },
+            adapter: main.adapter.clone(),
+            targets: main.targets.clone(),
+            sources: Vec::new(),
+            control: main.control.clone(),
+            ledgers: main.ledgers.clone(),
+            spreads: Spreads::new(1.0),
+            epochs: Epochs::default(),
+            aside: true,
+            share: Share::WHOLE,
+            ..**main
+        };
+        let thread = slow::spawn(Arc::new(aside), slow.bytes_per_second);
+        self.slow = Some(thread.map_err(|error| RunError::Setup(format!("starting a thread: {error}")))?);
+        Ok(())
+    }
+
+    /// Dedicated publishing connections, of all agents.
     fn publishers(&self) -> u64 {
-        let scenario = &self.options.scenario;
-        let apart = self.crew.workers() > 0
-            && scenario.rate() > 0.0
-            && self.options.protocol.publishes_by(scenario.publish.by) == crate::scenario::Publisher::Dedicated;
-        if apart { u64::from(scenario.publish.connections) } else { 0 }
+        let each = u64::from(self.options.scenario.publish.connections);
+        let agents = self.options.agents.len().max(1) as u64;
+        if publishes_apart(self.options) { each * agents } else { 0 }
     }
 
     /// Nothing moves for a moment: what is in use now is the price of standing connections.
     fn settle(&mut self) {
-        let until_ns = self.now_ns() + SETTLE_NS;
+        let until_ns = self.now_ns() + self.options.settle.as_nanos() as u64;
         while self.now_ns() < until_ns {
             self.pump();
         }
@@ -349,7 +419,7 @@ impl<'a> Conductor<'a> {
     fn pump(&mut self) {
         if let Some(report) = self.crew.hear(PUMP) {
             self.take(report);
-            while let Ok(report) = self.crew.reports.try_recv() {
+            while let Some(report) = self.crew.hear(Duration::ZERO) {
                 self.take(report);
             }
         }
@@ -418,14 +488,23 @@ impl<'a> Conductor<'a> {
         self.members.at_end = self.collector.counts().live;
         self.crew.stop();
         let deadline_ns = self.now_ns() + STOP_PATIENCE_NS;
-        while self.finished < self.crew.workers() && self.now_ns() < deadline_ns {
+        while self.finished < self.worker_count && self.now_ns() < deadline_ns {
             self.pump();
         }
         while let Some(second) = self.collector.complete(true) {
             self.close(second);
         }
-        self.crew.join();
+        let leftovers = self.crew.join();
         let mut summary = self.summarise(calibration);
+        summary.fanouts_incomplete = leftovers.fanouts_incomplete;
+        if summary.counts.truth.foreign == 0 && self.shared.control.times().is_some() {
+            summary.counts.truth.extra += leftovers.extra;
+        }
+        if let (Some(slow), Some(thread)) = (self.options.scenario.slow, self.slow.take()) {
+            let counts = thread.join().unwrap_or_default();
+            let (members, bytes_per_second) = (slow.members, slow.bytes_per_second);
+            summary.slow = Some(SlowReaders { members, bytes_per_second, counts });
+        }
         let histograms = self.collector.totals();
         summary.latencies = histograms.iter().map(|(tag, histogram)| (tag.clone(), Latency::of(histogram))).collect();
         let evidence = Evidence { summary: &summary, histograms: &histograms };
@@ -434,6 +513,7 @@ impl<'a> Conductor<'a> {
         let facts = Facts {
             scenario: &self.options.scenario,
             counts: &summary.counts,
+            slow: summary.slow.as_ref().map(|slow| &slow.counts),
             members: &summary.members,
             late: &late,
             thresholds: &judged,
@@ -453,15 +533,14 @@ impl<'a> Conductor<'a> {
 
     fn summarise(&self, calibration: Option<Calibration>) -> Summary {
         let options = self.options;
-        let mut counts = self.collector.counts();
-        if counts.truth.foreign == 0 && self.shared.control.times().is_some() {
-            counts.truth.extra += self.shared.ledgers.iter().map(Ledger::extra).sum::<u64>();
-        }
+        let counts = self.collector.counts();
         let measured = self.measured();
         let (cpu, busiest) = self.watch.generator();
         let members = self.members.at_start;
         let local = self.shared.targets.iter().any(Address::is_local);
-        let per = |count: u64| (count > 0).then(|| cpu * 1e6 / count as f64);
+        // What agents use is their hosts' to know.
+        let known = self.options.agents.is_empty();
+        let per = |count: u64| (known && count > 0).then(|| cpu * 1e6 / count as f64);
         Summary {
             schema: SCHEMA,
             label: options.label.clone(),
@@ -475,14 +554,16 @@ impl<'a> Conductor<'a> {
             timing: self.timing(),
             members: self.members.clone(),
             latencies: Default::default(),
-            fanouts_incomplete: self.shared.spreads.incomplete(),
+            slow: None,
+            fanouts_incomplete: 0,
+            agents: Vec::new(),
             generator: Generator {
-                workers: self.crew_size(),
+                workers: self.worker_count as u32,
                 window_us: options.window.as_secs_f64() * 1e6,
                 cpu,
                 cpu_per_delivery_us: per(measured.deliveries),
                 busiest,
-                memory_per_member: self.watch.own_memory_per_member(members),
+                memory_per_member: self.watch.own_memory_per_member(members).filter(|_| known),
                 cpus: options.cpus.clone(),
                 calibration,
             },
@@ -494,10 +575,6 @@ impl<'a> Conductor<'a> {
             counts,
             measured,
         }
-    }
-
-    fn crew_size(&self) -> u32 {
-        self.shared.control.outstanding.len() as u32
     }
 
     fn measured(&self) -> Measured {

@@ -23,15 +23,46 @@ const RECEIVE_BUFFER_BYTES_MAX: usize = 32 * 1_024;
 /// Envelope around a body in any of the protocols.
 const ENVELOPE_BYTES: usize = 256;
 
+/// Whoever holds the connections: threads of this process, or agents.
+pub(crate) trait Crew {
+    fn workers(&self) -> usize;
+
+    /// The next report, if one comes in time.
+    fn hear(&self, patience: Duration) -> Option<Report>;
+
+    /// First intended publish.
+    fn begin(&mut self, start_ns: u64);
+
+    /// Publish no more from that instant on.
+    fn cut_short(&mut self, now_ns: u64);
+
+    /// What the workers still expect; large until all of them have looked.
+    fn outstanding(&self) -> u64;
+
+    /// Close everything and report for the last time.
+    fn stop(&mut self);
+
+    /// After the last reports.
+    fn join(&mut self) -> Leftovers;
+}
+
+/// What only shows at the very end.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Leftovers {
+    pub fanouts_incomplete: u64,
+    /// Positions beyond what was published.
+    pub extra: u64,
+}
+
 /// Threads of this process.
 #[derive(Debug)]
-pub(crate) struct Crew {
-    pub reports: Receiver<Report>,
-    pub shared: Arc<Shared>,
+pub(crate) struct LocalCrew {
+    reports: Receiver<Report>,
+    shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Crew {
+impl LocalCrew {
     /// Starts all workers of this process; each reports [`Report::Started`].
     pub(crate) fn start(shared: Arc<Shared>, options: &RunOptions, layout: &Layout) -> Result<Self, RunError> {
         let (sender, reports) = mpsc::channel();
@@ -47,7 +78,6 @@ impl Crew {
         self.threads.len()
     }
 
-    /// The next report, if one comes in time.
     pub(crate) fn hear(&self, patience: Duration) -> Option<Report> {
         match self.reports.recv_timeout(patience) {
             Ok(report) => Some(report),
@@ -59,7 +89,6 @@ impl Crew {
         }
     }
 
-    /// What the workers still expect; large until all of them have looked.
     pub(crate) fn outstanding(&self) -> u64 {
         let words = self.shared.control.outstanding.iter();
         words.map(|word| word.load(Ordering::Acquire)).fold(0, u64::saturating_add)
@@ -69,28 +98,59 @@ impl Crew {
         self.shared.control.stop.store(true, Ordering::Release);
     }
 
-    pub(crate) fn join(&mut self) {
+    fn wait(&mut self) {
         for thread in self.threads.drain(..) {
-            // A panic has been printed by the thread; its missing report has been noticed.
+            // A panic has been printed by the thread and reported by its last word.
             let _ = thread.join();
         }
     }
 }
 
-impl Drop for Crew {
-    fn drop(&mut self) {
-        self.stop();
-        self.join();
+impl Crew for LocalCrew {
+    fn workers(&self) -> usize {
+        Self::workers(self)
+    }
+
+    fn hear(&self, patience: Duration) -> Option<Report> {
+        Self::hear(self, patience)
+    }
+
+    fn begin(&mut self, start_ns: u64) {
+        self.shared.control.begin(start_ns);
+    }
+
+    fn cut_short(&mut self, now_ns: u64) {
+        self.shared.control.cut_short(now_ns);
+    }
+
+    fn outstanding(&self) -> u64 {
+        Self::outstanding(self)
+    }
+
+    fn stop(&mut self) {
+        Self::stop(self);
+    }
+
+    fn join(&mut self) -> Leftovers {
+        self.wait();
+        Leftovers { fanouts_incomplete: self.shared.spreads.incomplete(), extra: super::conductor::extra(&self.shared) }
     }
 }
 
-/// Number of workers that [`Crew::start`] will start.
+impl Drop for LocalCrew {
+    fn drop(&mut self) {
+        self.stop();
+        self.wait();
+    }
+}
+
+/// Number of workers that [`LocalCrew::start`] will start.
 pub(crate) fn worker_count(options: &RunOptions, layout: &Layout) -> usize {
     layout.rings as usize + usize::from(publishes_apart(options))
 }
 
 /// A thread of its own publishes, so that no burst of deliveries makes it late.
-fn publishes_apart(options: &RunOptions) -> bool {
+pub(crate) fn publishes_apart(options: &RunOptions) -> bool {
     let scenario = &options.scenario;
     scenario.rate() > 0.0 && options.protocol.publishes_by(scenario.publish.by) == Publisher::Dedicated
 }

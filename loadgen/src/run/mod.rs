@@ -62,8 +62,14 @@ pub struct RunOptions {
     pub window: Duration,
     /// Folder for the results.
     pub out: Option<PathBuf>,
+    /// All stand still for so long before the first message, so that idle memory can be read. Default: 1 s.
+    pub settle: Duration,
     /// Measure the generator against the null server first.
     pub calibrate: bool,
+    /// Addresses of agents that do the work; empty = this process does it.
+    pub agents: Vec<String>,
+    /// What the agents want to hear; empty = nothing.
+    pub agent_secret: String,
     /// Set by Ctrl-C: end early, keep what there is.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -85,7 +91,10 @@ impl RunOptions {
             sources: Vec::new(),
             window: Duration::ZERO,
             out: None,
+            settle: Duration::from_secs(1),
             calibrate: false,
+            agents: Vec::new(),
+            agent_secret: String::new(),
             interrupt: Arc::default(),
         }
     }

@@ -14,6 +14,7 @@ use crate::worker::counts::Counts;
 pub(crate) struct Facts<'a> {
     pub scenario: &'a Scenario,
     pub counts: &'a Counts,
+    pub slow: Option<&'a Counts>,
     pub members: &'a Members,
     pub late: &'a Percentiles,
     pub thresholds: &'a [Judged],
@@ -80,12 +81,8 @@ pub(crate) fn judge(facts: &Facts<'_>) -> (Verdict, Vec<String>) {
 fn failures(facts: &Facts<'_>) -> Vec<String> {
     let counts = facts.counts;
     let mut reasons = Vec::new();
-    for (kind, count) in counts.truth.violations() {
-        // The same messages, said better by "missing" and "reordered".
-        if count > 0 && kind != "gaps" {
-            reasons.push(format!("{count} {}", explain(kind)));
-        }
-    }
+    reasons.extend(violations(counts, ""));
+    reasons.extend(facts.slow.into_iter().flat_map(|slow| violations(slow, "slow readers: ")));
     if counts.disconnected() > 0 && facts.scenario.disconnects_fail {
         let kinds: Vec<String> = counts.disconnects.iter().map(|(how, count)| format!("{count} × {how}")).collect();
         reasons.push(format!("{} connections were ended by the target: {}", counts.disconnected(), kinds.join(", ")));
@@ -104,6 +101,13 @@ fn failures(facts: &Facts<'_>) -> Vec<String> {
         reasons.push(format!("{away} of {} members were not in their chats at the end", facts.members.wanted));
     }
     reasons
+}
+
+fn violations(counts: &Counts, who: &str) -> Vec<String> {
+    let kinds = counts.truth.violations().into_iter();
+    // Gaps are the same messages, said better by "missing" and "reordered".
+    let wrong = kinds.filter(|(kind, count)| *count > 0 && *kind != "gaps");
+    wrong.map(|(kind, count)| format!("{who}{count} {}", explain(kind))).collect()
 }
 
 fn explain(kind: &str) -> &'static str {
@@ -148,6 +152,7 @@ mod tests {
         let facts = Facts {
             scenario: &scenario,
             counts: &case.counts,
+            slow: None,
             members: &case.members,
             late: &late,
             thresholds: &case.thresholds,

@@ -121,7 +121,7 @@ fn switch(desk: &mut Desk) {
         return;
     }
     if old.joined {
-        shared.ledgers[old.chat as usize].members.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        shared.left(old.chat);
     }
     desk.members.tracks[index] = Track::new(chat);
     shared.adapter.unsubscribe(0, old.chat, &mut desk.frames);

@@ -379,7 +379,7 @@ impl Desk {
             // Positions are our own sequence numbers: nothing has been published yet, or the first one is unknown.
             None => (0, before_start.then_some(0)),
         };
-        if !track.joined {
+        if !track.joined && !shared.aside {
             ledger.members.fetch_add(1, Ordering::Relaxed);
         }
         match subscribed.recovery {
@@ -459,7 +459,7 @@ impl Desk {
         if !std::mem::replace(&mut track.joined, false) {
             return;
         }
-        shared.ledgers[track.chat as usize].members.fetch_sub(1, Ordering::Relaxed);
+        shared.left(track.chat);
         if code < 2_500 {
             note(&mut self.counts.failures, format!("unsubscribed for good: code {code}"));
             return;
@@ -514,7 +514,7 @@ impl Desk {
         for index in self.members.track_range(local) {
             let track = &mut self.members.tracks[index];
             if std::mem::replace(&mut track.joined, false) {
-                self.shared.ledgers[track.chat as usize].members.fetch_sub(1, Ordering::Relaxed);
+                self.shared.left(track.chat);
             }
         }
         let ends = self.ends;
@@ -549,6 +549,9 @@ impl Desk {
     /// The end of the run: what has not come is missing.
     pub(crate) fn finish(&mut self) {
         self.ends = true;
+        if self.shared.aside {
+            return;
+        }
         for track in &self.members.tracks {
             self.checker.finish(track, &self.shared.ledgers[track.chat as usize]);
         }

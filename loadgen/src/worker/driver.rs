@@ -169,22 +169,23 @@ impl Driver {
             self.look_at_drain(now_ns);
             if now_ns / 1_000_000_000 >= self.next_second {
                 self.next_second = now_ns / 1_000_000_000 + 1;
-                if reports.send(Report::Second(self.second())).is_err() {
+                if reports.send(Report::Second(self.second(self.next_second - 1))).is_err() {
                     return Ok(());
                 }
             }
             if shared.control.stop.load(Ordering::Acquire) {
                 self.session.desk.finish();
-                let _ = reports.send(Report::Finished(self.second()));
+                let _ = reports.send(Report::Finished(self.second(self.next_second)));
                 return Ok(());
             }
         }
     }
 
-    fn second(&mut self) -> Box<Second> {
+    /// Everything since the last report; a last one stands for the second that has just begun.
+    fn second(&mut self, second: u64) -> Box<Second> {
         let desk = &mut self.session.desk;
         let (recorded, counts) = (desk.recorder.take(), desk.counts());
-        Box::new(Second { worker: self.worker, second: self.next_second - 1, recorded, counts })
+        Box::new(Second { worker: self.worker, second, recorded, counts })
     }
 
     /// Until when nothing has to be done unless something arrives.

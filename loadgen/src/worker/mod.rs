@@ -10,6 +10,7 @@
 //! | [`publish`] | the open loop's publishing side |
 //! | [`behave`] | churn, storm, switching |
 //! | [`driver`] | the only one that touches the ring |
+//! | [`slow`] | slow readers, on ordinary sockets |
 
 pub(crate) mod behave;
 pub(crate) mod counts;
@@ -20,3 +21,4 @@ pub(crate) mod pace;
 pub(crate) mod publish;
 pub(crate) mod session;
 pub(crate) mod shared;
+pub(crate) mod slow;

@@ -24,7 +24,6 @@ pub(crate) struct Publishing {
     share: Share,
     /// Present once the run has started.
     schedule: Option<Schedule>,
-    factor_changes: u32,
     next: u32,
     /// Last sequence number by chat.
     sequences: Vec<u32>,
@@ -43,7 +42,6 @@ impl Publishing {
         Self {
             share,
             schedule: None,
-            factor_changes: 0,
             next: 0,
             sequences: vec![0; shared.plan.chats as usize],
             by_member: (by == Publisher::Member).then(|| shared.plan.publishing_members()),
@@ -67,7 +65,6 @@ impl Publishing {
         if self.schedule.is_none() {
             self.schedule = Some(self.plan(desk, times.start_ns));
         }
-        self.follow_factor(desk, now_ns);
         let Some(mut schedule) = self.schedule.take() else { return };
         for _ in 0..DUE_PER_TURN_MAX {
             let Some(due) = schedule.pop(now_ns.min(times.measure_to_ns.saturating_sub(1))) else { break };
@@ -91,18 +88,6 @@ impl Publishing {
             }
         };
         Schedule::new(&shared.plan, scenario.arrivals, &scenario.stages, start_ns, shared.seed, owns)
-    }
-
-    /// The step search changes the rate in mid-run.
-    fn follow_factor(&mut self, desk: &Desk, now_ns: u64) {
-        let control = &desk.shared.control;
-        let changes = control.factor_changes.load(Ordering::Acquire);
-        if changes != self.factor_changes
-            && let Some(schedule) = &mut self.schedule
-        {
-            self.factor_changes = changes;
-            schedule.change(now_ns, f64::from(control.factor_milli.load(Ordering::Acquire)) / 1_000.0);
-        }
     }
 
     fn publish(&mut self, desk: &mut Desk, due: &Due, now_ns: u64) {

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::RwLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
 use crate::check::Ledger;
 use crate::clock::Clock;
@@ -28,10 +28,21 @@ pub(crate) struct Shared {
     pub sources: Vec<IpAddr>,
     /// This process among all that share the run.
     pub share: Share,
-    pub control: Control,
-    pub ledgers: Box<[Ledger]>,
+    pub control: Arc<Control>,
+    pub ledgers: Arc<[Ledger]>,
+    /// Its members stand aside: fan-outs do not wait for them, and they may be behind at the end (slow readers).
+    pub aside: bool,
     pub spreads: Spreads,
     pub epochs: Epochs,
+}
+
+impl Shared {
+    /// A member is no longer in that chat.
+    pub(crate) fn left(&self, chat: u32) {
+        if !self.aside {
+            self.ledgers[chat as usize].members.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// One of several equal parts.
@@ -76,9 +87,6 @@ pub(crate) struct Control {
     start_ns: AtomicU64,
     /// Connect no more, close everything and report.
     pub stop: AtomicBool,
-    /// Rate factor in thousandths, and how often it was changed (step search).
-    pub factor_milli: AtomicU32,
-    pub factor_changes: AtomicU32,
     pub warmup_ns: u64,
     pub duration_ns: AtomicU64,
     /// Deliveries that workers still expect while draining, by worker.
@@ -107,8 +115,6 @@ impl Control {
         Self {
             start_ns: AtomicU64::new(u64::MAX),
             stop: AtomicBool::new(false),
-            factor_milli: AtomicU32::new(1_000),
-            factor_changes: AtomicU32::new(0),
             warmup_ns,
             duration_ns: AtomicU64::new(duration_ns),
             outstanding: (0..workers).map(|_| AtomicU64::new(u64::MAX)).collect(),

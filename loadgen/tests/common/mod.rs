@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use corecast_loadgen::Protocol;
 use corecast_loadgen::null::{Faults, NullConfig, NullServer};
@@ -14,7 +15,7 @@ pub(crate) fn scenario(groups: Vec<Group>) -> Scenario {
         name: "test".to_owned(),
         connect_rate: 2_000.0,
         warmup: Span::millis(0),
-        duration: Span::seconds(2),
+        duration: Span::seconds(1),
         drain: Span::seconds(10),
         lateness_max: Span::seconds(20),
         chats: groups,
@@ -23,7 +24,7 @@ pub(crate) fn scenario(groups: Vec<Group>) -> Scenario {
 }
 
 pub(crate) fn small_chats() -> Scenario {
-    scenario(vec![Group { count: 20, members: 5, rate: 400.0, ..Group::default() }])
+    scenario(vec![Group { count: 20, members: 5, rate: 800.0, ..Group::default() }])
 }
 
 pub(crate) fn server(faults: Faults) -> NullServer {
@@ -36,6 +37,7 @@ pub(crate) fn options(scenario: Scenario, protocol: Protocol, address: SocketAdd
     options.protocol = protocol;
     options.targets = vec![address.to_string()];
     // The null server lives in this very process: there is nobody else to watch.
+    options.settle = Duration::ZERO;
     options.pids = vec![std::process::id()];
     options
 }
