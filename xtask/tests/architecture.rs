@@ -3,6 +3,8 @@
 //!
 //! Each rule is a function from the tree to its violations, and each has a test that it can fail.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, too
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
