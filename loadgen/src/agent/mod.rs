@@ -1,6 +1,6 @@
 //! Several processes or hosts as one generator: a controller leads, agents hold connections and publish.
 //!
-//! The two talk in lines of JSON over TCP: [`Order`] one way, [`Answer`] the other. Agents share the run's plan by index, so
+//! The two talk in lines of JSON over TCP: `Order` one way, `Answer` the other. Agents share the run's plan by index, so
 //! that nothing but numbers and histograms travels. The controller measures each agent's clock against its own and moves
 //! the agent's zero accordingly; what remains is bounded by half of the fastest round trip, which the summary states.
 

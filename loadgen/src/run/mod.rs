@@ -2,13 +2,13 @@
 //!
 //! | Module | Role |
 //! |---|---|
-//! | [`preflight`] | can this host carry it; rings and source addresses |
-//! | [`probe`] | one slow connection that says clearly what is wrong |
-//! | [`crew`] | the worker threads |
-//! | [`conductor`] | connect → settle → warm up → measure → drain → stop |
-//! | [`watch`] | CPU and memory of target, generator and kernel |
-//! | [`calibrate`] | the same against the null server |
-//! | [`verdict`] | what to think of it |
+//! | `preflight` | can this host carry it; rings and source addresses |
+//! | `probe` | one slow connection that says clearly what is wrong |
+//! | `crew` | the worker threads |
+//! | `conductor` | connect → settle → warm up → measure → drain → stop |
+//! | `watch` | CPU and memory of target, generator and kernel |
+//! | `calibrate` | the same against the null server |
+//! | `verdict` | what to think of it |
 
 pub(crate) mod calibrate;
 pub(crate) mod conductor;

@@ -33,7 +33,7 @@ pub struct KernelSample {
     pub tcp_memory: u64,
     /// TCP sockets in use, both ends of local connections.
     pub tcp_sockets: u64,
-    /// See [`COUNTERS`].
+    /// See `COUNTERS`.
     pub counters: BTreeMap<String, u64>,
     /// Seconds by CPU.
     pub cpus: Vec<CpuTimes>,
