@@ -12,7 +12,7 @@ pub(crate) fn write(mut value: u64, out: &mut Vec<u8>) {
     out.push(low_byte(value));
 }
 
-/// Number of bytes that [`write`] appends for `value`.
+/// Number of bytes that [`write()`] appends for `value`.
 pub(crate) const fn len(value: u64) -> usize {
     // 1 + ⌊significant bits − 1 ⌋ / 7, with zero taking one byte.
     ((value | 1).ilog2() as usize * 9 + 73) / 64
