@@ -33,6 +33,8 @@ pub(crate) enum Command {
     /// Sequence chats for gateways that run elsewhere
     #[command(after_help = ROUTER_EXAMPLES)]
     Router(RouterArgs),
+    /// Put an open-loop load on a server, check every delivery and report
+    Load(corecast_loadgen::cli::LoadArgs),
     /// Read the configuration and say what is wrong with it, without starting anything
     #[command(after_help = CHECK_EXAMPLES)]
     Checkconfig(CheckArgs),

@@ -15,18 +15,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use cli::{Cli, Command};
-use exit::Failure;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match execute(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
-}
-
-fn execute(command: Command) -> Result<(), Failure> {
-    match command {
+    let outcome = match Cli::parse().command {
+        // The load generator has exit codes of its own and says itself what failed.
+        Command::Load(args) => return corecast_loadgen::cli::main(args),
         Command::Standalone(args) => run::standalone(&args, &environment()),
         Command::Gateway(args) => run::gateway(&args, &environment()),
         Command::Router(args) => run::router(&args, &environment()),
@@ -35,6 +28,10 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Defaultconfig => commands::print(&config::render::default_toml()),
         Command::Configdoc => commands::print(&config::render::markdown()),
         Command::Version => commands::print(&format!("corecast {}\n", version::LONG)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
     }
 }
 

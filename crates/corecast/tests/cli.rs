@@ -35,13 +35,20 @@ fn version_and_help() {
     assert_eq!(run(&["--version"], &[], 0).0.trim(), out.trim());
     let (help, _) = run(&["--help"], &[], 0);
     for command in
-        ["standalone", "gateway", "router", "checkconfig", "defaultconfig", "configdoc", "gentoken", "version"]
+        ["standalone", "gateway", "router", "load", "checkconfig", "defaultconfig", "configdoc", "gentoken", "version"]
     {
         assert!(help.contains(command), "{command} is missing in:\n{help}");
         let (own, _) = run(&[command, "--help"], &[], 0);
         assert!(own.contains("Usage:"), "{own}");
     }
     assert!(help.contains("78 wrong configuration"), "{help}");
+}
+
+#[test]
+fn load_is_the_load_generator() {
+    let (out, _) = run(&["load", "list"], &[], 0);
+    assert!(out.contains("article-node"), "{out}");
+    run(&["load", "run", "no-such-scenario", "--target", "127.0.0.1:1"], &[], 2);
 }
 
 #[test]
