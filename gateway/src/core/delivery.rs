@@ -144,7 +144,11 @@ impl Delivery {
                 continue;
             }
             if session.is_closing() {
-                reactor.shutdown(conn);
+                if session.has_peer_ended() {
+                    state.remove(conn);
+                } else {
+                    reactor.shutdown(conn);
+                }
                 continue;
             }
             state.caught_up(conn);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use corecast_centrifuge::codes::CloseCode;
 use corecast_centrifuge::{Command, DecodeLimits, decode_commands};
-use corecast_ring::{ConnId, PeerAddr};
+use corecast_ring::{CloseReason, ConnId, PeerAddr};
 use corecast_websocket::handshake::{Progress, Request, Status};
 use corecast_websocket::{Decoder, Message, Opcode, server_frame};
 
@@ -44,6 +44,15 @@ impl State {
             self.shared.addresses.enter(address, self.now).ok()?;
         }
         u32::try_from(self.addresses.insert((address, !is_proxy))).ok()
+    }
+
+    /// The peer's side ended.
+    pub(super) fn closed(&mut self, conn: ConnId, reason: CloseReason) {
+        let Some(session) = self.sessions.get_mut(conn) else { return };
+        // Whoever asks and shuts its side down, as simple tools do, still gets the answer.
+        if reason != CloseReason::Eof || !session.handle_end_of_stream() {
+            self.remove(conn);
+        }
     }
 
     /// Bytes arrived. They are unmasked where they lie.

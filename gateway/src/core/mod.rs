@@ -163,11 +163,13 @@ impl Core {
             self.now = Instant::now();
             self.state.now = self.epoch.now(self.now);
             self.state.counters.turns += 1;
+            let before = self.state.work_done();
             let work = events.len();
             for event in events.drain(..) {
                 self.handle(event);
             }
-            self.turn(work);
+            self.turn();
+            self.window.note(work + self.state.work_done().wrapping_sub(before), self.now);
         }
         self.links.stop(self.now);
         self.links.pump(&mut self.state, &mut self.post, self.now);
@@ -177,9 +179,9 @@ impl Core {
     }
 
     /// Everything of a turn behind its events.
-    fn turn(&mut self, mut work: usize) {
+    fn turn(&mut self) {
         self.delivery.confirm(&mut self.state, &mut self.reactor);
-        work += self.receive_mail();
+        self.receive_mail();
         self.admin();
         self.links.handle_timeouts(self.now);
         self.timers();
@@ -199,7 +201,6 @@ impl Core {
         self.links.transmit(&mut self.reactor, self.now);
         self.post.retry();
         self.post.mailboxes().flush(&mut self.reactor);
-        self.window.note(work, self.now);
         if self.now >= self.next_snapshot {
             self.next_snapshot = self.now + SNAPSHOT_INTERVAL;
             self.snapshot();
@@ -235,9 +236,9 @@ impl Core {
                     self.links.writable(conn);
                 }
             }
-            Event::Closed { conn, .. } => {
+            Event::Closed { conn, reason } => {
                 if self.is_session(conn) {
-                    self.state.remove(conn);
+                    self.state.closed(conn, reason);
                 } else {
                     self.links.disconnected(conn, Some(&mut self.reactor), self.now);
                 }
@@ -255,12 +256,9 @@ impl Core {
         self.state.sessions.get(conn).is_some()
     }
 
-    fn receive_mail(&mut self) -> usize {
-        let mut handled = 0;
-        while handled < MAIL_PER_TURN
-            && let Some((from, mail)) = self.post.mailboxes().receive()
-        {
-            handled += 1;
+    fn receive_mail(&mut self) {
+        for _ in 0..MAIL_PER_TURN {
+            let Some((from, mail)) = self.post.mailboxes().receive() else { break };
             match mail {
                 Mail::FromLink(event) => self.state.handle_link_event(event),
                 Mail::ToLink(endpoint, request) => {
@@ -270,7 +268,6 @@ impl Core {
                 Mail::Declined(asked, origin, refused) => self.state.declined(asked, origin, refused.into()),
             }
         }
-        handled
     }
 
     fn admin(&mut self) {

@@ -382,6 +382,11 @@ impl State {
         Session::new(address, self.limits(), &self.shared.config.timing, self.now)
     }
 
+    /// Commands and updates handled so far: what the batching window is chosen by.
+    pub(super) fn work_done(&self) -> usize {
+        usize::try_from(self.counters.commands + self.counters.updates).unwrap_or(usize::MAX)
+    }
+
     /// Figures that are computed rather than counted.
     pub(super) fn gauges(&self) -> Gauges {
         Gauges {

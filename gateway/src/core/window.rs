@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Pieces of work (completions, mail) expected within the window from which on it is used.
+/// Pieces of work (completions, commands, updates) expected within the window from which on it is used.
 const WORTH: f64 = 3.0;
 /// Time constant of the average.
 const MEMORY: Duration = Duration::from_millis(20);

@@ -113,6 +113,8 @@ struct Flags {
     awaiting_pong: bool,
     /// Pings are WebSocket frames.
     native_ping: bool,
+    /// The peer has ended its side; what is in the outbox may still reach it.
+    peer_ended: bool,
 }
 
 /// What a passed deadline asks for.
@@ -201,6 +203,17 @@ impl Session {
     /// Whether the close handshake has begun, or the answer that refuses the upgrade was queued.
     pub(crate) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing)
+    }
+
+    /// The peer has ended its side. True if something is left to be said before the connection is closed.
+    pub(crate) fn handle_end_of_stream(&mut self) -> bool {
+        self.flags.peer_ended = true;
+        self.is_closing() && self.outbox.as_ref().is_some_and(|outbox| !outbox.is_idle())
+    }
+
+    /// Whether the peer has ended its side.
+    pub(crate) fn has_peer_ended(&self) -> bool {
+        self.flags.peer_ended
     }
 
     /// Whether `connect` was answered with success.

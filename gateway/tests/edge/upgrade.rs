@@ -25,6 +25,20 @@ fn a_plain_request_gets_426_and_the_address_of_the_demo_page() {
 }
 
 #[test]
+fn whoever_asks_and_ends_its_side_still_gets_the_answer() {
+    let edge = Edge::start();
+    let mut stream = TcpStream::connect(edge.gateway().local_addr()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
+    let stats = edge.gateway().stats();
+    crate::wait_until("it is gone", || stats.snapshot()[0].gauges.connections == 0);
+}
+
+#[test]
 fn wrong_paths_foreign_pages_and_nonsense_are_refused() {
     let edge = Edge::with(1, |config| {
         config.auth.origins = OriginPolicy::new(&["https://good.example"], true).unwrap();
