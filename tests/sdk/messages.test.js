@@ -125,8 +125,9 @@ for (const encoding of ENCODINGS) {
       const alice = await connected(t, encoding, server.url, as("alice"));
       const again = await connected(t, encoding, server.url, as("alice"));
       const { subscription } = await subscribed(alice, encoding, name);
+      assert.equal((await subscription.presenceStats()).numClients, 1, "who asks is counted at once");
       await subscribed(again, encoding, name);
-      // Counts reach the router a moment after the reply to subscribe.
+      // Counts of other cores reach the router a moment later.
       const stats = await eventually(() => subscription.presenceStats(), ({ numClients }) => numClients === 2);
       assert.ok(stats.numUsers >= 1 && stats.numUsers <= 2, `users: ${stats.numUsers}`);
       again.disconnect();
