@@ -73,6 +73,10 @@ export class Server {
       ],
       { stdio: ["ignore", "pipe", "pipe"] },
     );
+    const child = this.#process;
+    const abandon = () => child.kill("SIGKILL"); // should the test file end early
+    process.once("exit", abandon);
+    child.once("exit", () => process.off("exit", abandon));
     this.#exited = new Promise((resolve) => this.#process.once("exit", (code, signal) => resolve({ code, signal })));
     for (const stream of [this.#process.stdout, this.#process.stderr]) {
       stream.on("data", (chunk) => (this.#log += chunk));
