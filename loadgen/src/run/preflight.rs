@@ -19,8 +19,9 @@ const KERNEL_BYTES_PER_REMOTE_CONNECTION: u64 = 4_800;
 const USER_BYTES_PER_CONNECTION: u64 = 2_400;
 /// Members per ring, as a share of its slots: slots of connections that are closing are not free yet.
 const SLOTS_USED_MAX: f64 = 0.94;
-/// Connections from one source address, as a share of the port range: near the end the kernel searches long.
-const PORTS_USED_MAX: f64 = 0.70;
+/// Connections from one source address, as a share of the port range: the kernel first tries the ports of one parity only,
+/// and walks all of them beyond that (measured: 14,000 connects at 55,000 a second, 16,000 at 10,000).
+const PORTS_USED_MAX: f64 = 0.45;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,13 +186,13 @@ mod tests {
         let (layout, findings) = plan(&options(), &loopback(), 100_000, &HOST);
         assert_eq!((layout.rings, findings), (6, Vec::new()));
         assert!(layout.slots <= 20_000 && u64::from(layout.slots) * 6 > 100_000);
-        assert_eq!(layout.sources.len(), 6);
+        assert_eq!(layout.sources.len(), 8);
         assert_eq!(layout.sources[0], "127.0.0.2".parse::<IpAddr>().unwrap());
     }
 
     #[test]
     fn few_connections_need_nothing_special() {
-        let (layout, findings) = plan(&options(), &loopback(), 15_000, &HOST);
+        let (layout, findings) = plan(&options(), &loopback(), 12_000, &HOST);
         assert_eq!((layout.rings, layout.sources, findings), (1, Vec::new(), Vec::new()));
     }
 

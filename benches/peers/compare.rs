@@ -1,0 +1,173 @@
+//! Rounds over all loads and peers, and what they come to.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use corecast_benches::summary::Samples;
+use corecast_loadgen::output::files;
+use corecast_loadgen::summary::{Outcome, Summary};
+
+use crate::install::{self, Tools};
+use crate::load::Load;
+use crate::peer::Peer;
+use crate::{Options, picture, start, table};
+
+/// Figures of one peer under one load.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cell {
+    /// µs of the server's CPU per delivery.
+    pub(crate) cpu: Samples,
+    /// Deliveries per second.
+    pub(crate) deliveries: Samples,
+    /// Delivery latency, ms.
+    pub(crate) p50: Samples,
+    pub(crate) p99: Samples,
+    /// Until the last member has a message, p99, ms.
+    pub(crate) last: Samples,
+    /// CPUs used by the server.
+    pub(crate) used: Samples,
+    /// Bytes of the server's memory per member.
+    pub(crate) memory: Samples,
+    /// Most new members in a second.
+    pub(crate) connects: Samples,
+    /// Rounds that were not clean, with the reason.
+    pub(crate) troubles: Vec<String>,
+}
+
+/// Everything that was measured.
+pub(crate) struct Results {
+    pub(crate) rows: Vec<(Load, Vec<(Peer, Cell)>)>,
+    /// The last summary, for the circumstances.
+    pub(crate) sample: Option<Summary>,
+    pub(crate) versions: Vec<String>,
+}
+
+/// Runs everything and writes table and picture after each round, so that an interruption costs one round.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure!(options.rounds > 0 && !options.peers.is_empty() && !options.loads.is_empty(), "nothing to compare");
+    let tools = install::all(&options.peers)?;
+    fs::create_dir_all(&options.out).with_context(|| options.out.display().to_string())?;
+    let empty = || options.peers.iter().map(|peer| (*peer, Cell::default())).collect();
+    let mut results = Results {
+        rows: options.loads.iter().map(|load| (*load, empty())).collect(),
+        sample: None,
+        versions: install_versions(&tools),
+    };
+    for round in 1..=options.rounds {
+        for load in 0..options.loads.len() {
+            for peer in 0..options.peers.len() {
+                one(options, &tools, round, load, peer, &mut results)?;
+            }
+        }
+        let text = table::render(options, &results, round);
+        let path = options.out.join("table.md");
+        fs::write(&path, &text).with_context(|| path.display().to_string())?;
+        let path = options.out.join("picture.svg");
+        fs::write(&path, picture::render(&results)).with_context(|| path.display().to_string())?;
+        if round == options.rounds {
+            println!("{text}");
+            eprintln!("written: {}", options.out.join("table.md").display());
+        }
+    }
+    Ok(())
+}
+
+fn one(options: &Options, tools: &Tools, round: u32, load: usize, peer: usize, results: &mut Results) -> Result<()> {
+    let (kind, who) = (options.loads[load], options.peers[peer]);
+    let folder = options.out.join(format!("{}/{}/round-{round}", kind.name(), who.name()));
+    fs::create_dir_all(&folder)?;
+    let outcome = measure(options, tools, kind, who, &folder);
+    let cell = &mut results.rows[load].1[peer].1;
+    match outcome {
+        Ok(summary) => {
+            eprintln!("round {round}: {:<11} {:<17} {}", kind.name(), who.name(), line(&summary));
+            add(cell, &summary);
+            results.sample = Some(summary);
+        }
+        Err(error) => {
+            eprintln!("round {round}: {:<11} {:<17} {error:#}", kind.name(), who.name());
+            cell.troubles.push(format!("{error:#}"));
+        }
+    }
+    Ok(())
+}
+
+/// One run of one peer.
+fn measure(options: &Options, tools: &Tools, load: Load, peer: Peer, folder: &Path) -> Result<Summary> {
+    let mut running = start::start(peer, options, tools, &folder.join("server.log"))?;
+    let protocol = peer.protocol().name();
+    let (pid, rate) = (running.pid.to_string(), load.rate(options.connections).to_string());
+    let (connections, seconds) = (options.connections.to_string(), format!("{}s", options.seconds));
+    let mut command = Command::new("nice");
+    command.args(["-n", &options.nice.to_string()]).arg(crate::myself()?);
+    command.args(["load", "run", load.scenario(), "--target", &running.target, "--protocol", protocol]);
+    command.args(["--connections", &connections, "--rate", &rate, "--duration", &seconds, "--warmup", "3s"]);
+    command.args(["--cpus", &options.client_cpu.to_string(), "--server-pid", &pid, "--no-calibration", "--quiet"]);
+    command.args(["--label", peer.title(), "--out"]).arg(folder);
+    command.args(["--max-lateness", "20ms", "--drain", "10s"]);
+    if let Some(token) = &running.token {
+        command.env("CORECAST_LOAD_TOKEN", token);
+    }
+    let output = command.stdin(Stdio::null()).output().context("the generator")?;
+    let died = running.died();
+    drop(running);
+    let summary = files::read(folder).map_err(|error| {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        anyhow::anyhow!("{said} ({error})")
+    })?;
+    ensure!(!died, "the server ended in mid-run: {}", summary.verdict.reasons.join("; "));
+    Ok(summary)
+}
+
+fn add(cell: &mut Cell, summary: &Summary) {
+    let millis = |tag: &str, pick: fn(&corecast_loadgen::Percentiles) -> u64| {
+        summary.latencies.get(tag).map(|latency| pick(&latency.percentiles) as f64 / 1e6)
+    };
+    let put = |samples: &mut Samples, value: Option<f64>| {
+        if let Some(value) = value {
+            samples.add(value);
+        }
+    };
+    let server = summary.server.as_ref();
+    put(&mut cell.cpu, server.and_then(|server| server.cpu_per_delivery_us));
+    put(&mut cell.used, server.map(|server| server.cpus_used));
+    put(&mut cell.memory, server.and_then(|server| server.rss_per_member));
+    put(&mut cell.deliveries, Some(summary.measured.deliveries_per_second));
+    put(&mut cell.p50, millis("deliver", |p| p.p50));
+    put(&mut cell.p99, millis("deliver", |p| p.p99));
+    put(&mut cell.last, millis("last", |p| p.p99));
+    put(&mut cell.connects, Some(summary.members.per_second_max as f64));
+    if summary.verdict.outcome != Outcome::Passed {
+        let word = summary.verdict.outcome.word();
+        cell.troubles.push(format!("{word}: {}", summary.verdict.reasons.join("; ")));
+    }
+}
+
+fn line(summary: &Summary) -> String {
+    let cpu = summary.server.as_ref().and_then(|server| server.cpu_per_delivery_us);
+    let cpu = cpu.map_or_else(|| "–".to_owned(), |cpu| format!("{cpu:.2} µs"));
+    let p99 = summary.latencies.get("deliver").map_or(0, |latency| latency.percentiles.p99);
+    format!(
+        "{:<9} {cpu:>9} per delivery, {:>8.0} deliveries/s, p99 {:.1} ms",
+        summary.verdict.outcome.word(),
+        summary.measured.deliveries_per_second,
+        p99 as f64 / 1e6
+    )
+}
+
+/// What the peers say of themselves.
+fn install_versions(tools: &Tools) -> Vec<String> {
+    let ask = |name: &str, program: &Path, flag: &str| {
+        let output = Command::new(program).arg(flag).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Some(format!("{name} {}", text.lines().next().unwrap_or_default().trim()))
+    };
+    let asked = [
+        ask("Bun", &tools.bun(), "--version"),
+        ask("Node", Path::new(&tools.node), "--version"),
+        ask("NATS", &tools.nats(), "--version"),
+    ];
+    asked.into_iter().flatten().collect()
+}

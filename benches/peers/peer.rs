@@ -1,0 +1,89 @@
+//! The servers of the comparison and what the generator has to know of each.
+
+use clap::ValueEnum;
+use corecast_loadgen::Protocol;
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Peer {
+    /// `corecast standalone`, Protobuf, open to everybody: gateway and router in one process.
+    Corecast,
+    /// The same with JSON.
+    CorecastJson,
+    /// The same as `corecast`, with signed tokens checked and history kept: features on.
+    CorecastAuth,
+    /// `corecast gateway` alone; its router runs on the client's CPU and is not counted.
+    CorecastGateway,
+    /// Bun's native publish/subscribe.
+    Bun,
+    /// uWebSockets.js on Node.
+    Uws,
+    /// NATS over WebSocket.
+    Nats,
+    /// axum and tokio-tungstenite with a broadcast channel per chat.
+    Axum,
+    /// The npm package ws on Node.
+    Ws,
+    /// nginx with nchan; members publish on their own sockets.
+    Nchan,
+    /// Corecast's null server: accepts, numbers and sends, nothing else. The floor, not a competitor.
+    Null,
+}
+
+impl Peer {
+    /// Those that install from registries without Debian packages.
+    pub(crate) const DEFAULT: [Self; 10] = [
+        Self::Corecast,
+        Self::CorecastJson,
+        Self::CorecastAuth,
+        Self::CorecastGateway,
+        Self::Bun,
+        Self::Uws,
+        Self::Nats,
+        Self::Axum,
+        Self::Ws,
+        Self::Null,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Corecast => "corecast",
+            Self::CorecastJson => "corecast-json",
+            Self::CorecastAuth => "corecast-auth",
+            Self::CorecastGateway => "corecast-gateway",
+            Self::Bun => "bun",
+            Self::Uws => "uws",
+            Self::Nats => "nats",
+            Self::Axum => "axum",
+            Self::Ws => "ws",
+            Self::Nchan => "nchan",
+            Self::Null => "null",
+        }
+    }
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Corecast => "Corecast standalone, Protobuf",
+            Self::CorecastJson => "Corecast standalone, JSON",
+            Self::CorecastAuth => "Corecast standalone, Protobuf, tokens checked",
+            Self::CorecastGateway => "Corecast gateway alone, Protobuf",
+            Self::Bun => "Bun native publish/subscribe",
+            Self::Uws => "uWebSockets.js",
+            Self::Nats => "NATS over WebSocket",
+            Self::Axum => "axum + tokio-tungstenite + broadcast",
+            Self::Ws => "ws on Node",
+            Self::Nchan => "nchan (members publish)",
+            Self::Null => "null server (floor)",
+        }
+    }
+
+    pub(crate) fn protocol(self) -> Protocol {
+        match self {
+            Self::Corecast | Self::CorecastAuth | Self::CorecastGateway => Protocol::CentrifugeProtobuf,
+            Self::CorecastJson => Protocol::CentrifugeJson,
+            Self::Bun | Self::Uws | Self::Axum | Self::Ws | Self::Null => Protocol::Raw,
+            Self::Nats => Protocol::Nats,
+            Self::Nchan => Protocol::Nchan,
+        }
+    }
+}
