@@ -31,6 +31,12 @@ enum Command {
     },
     /// What CI runs: formatting, clippy, docs, then `test`.
     Ci,
+    /// Counts the instructions of the hot paths and compares them with `benches/micro/expected.toml`.
+    BenchMicro {
+        /// Options of `micro check`: `--update` writes the table, `--only PART` chooses paths by name.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// The limits and performance cases of Autobahn (group 9), which take minutes.
     ConformanceLong,
     /// Fuzzes each target for the given time.
@@ -62,6 +68,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Test { only } => steps::test(&only),
         Command::Ci => steps::ci(),
+        Command::BenchMicro { options } => steps::bench_micro(&options),
         Command::ConformanceLong => steps::conformance(true),
         Command::Fuzz { seconds } => steps::fuzz(seconds),
     };

@@ -61,6 +61,13 @@ fn rust() -> Result<()> {
     run(cargo().args(["test", "--workspace", "--locked"]).env("CORECAST_BIN", binary))
 }
 
+/// Counts instructions with the optimisation that users get.
+pub(crate) fn bench_micro(options: &[String]) -> Result<()> {
+    tools::debian("valgrind", "valgrind")?;
+    let micro = ["run", "--release", "--locked", "--package", "corecast-benches", "--bin", "micro", "--", "check"];
+    run(cargo().args(micro).args(options))
+}
+
 /// Autobahn's cases against the echo service, which stands on the same ring and codec as the gateway.
 pub(crate) fn conformance(long: bool) -> Result<()> {
     let home = tools::python("conformance", &root().join("tests/conformance/requirements.txt"))?;
