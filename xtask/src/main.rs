@@ -37,6 +37,18 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Corecast and other servers in turn, on the same CPUs: one table, one picture (installs the servers; takes an hour).
+    BenchPeers {
+        /// Options of `peers compare`: `--rounds`, `--loads`, `--peers`, `--seconds`, …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// The fan-out of one frame on the ring and on other runtimes, in turn: one table.
+    BenchRuntimes {
+        /// Options of `runtimes compare`: `--members`, `--fanouts`, `--rounds`, …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// The limits and performance cases of Autobahn (group 9), which take minutes.
     ConformanceLong,
     /// Fuzzes each target for the given time.
@@ -69,6 +81,8 @@ fn main() -> ExitCode {
         Command::Test { only } => steps::test(&only),
         Command::Ci => steps::ci(),
         Command::BenchMicro { options } => steps::bench_micro(&options),
+        Command::BenchPeers { options } => steps::bench_peers(&options),
+        Command::BenchRuntimes { options } => steps::bench("runtimes", "compare", &options),
         Command::ConformanceLong => steps::conformance(true),
         Command::Fuzz { seconds } => steps::fuzz(seconds),
     };

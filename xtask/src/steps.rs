@@ -64,8 +64,27 @@ fn rust() -> Result<()> {
 /// Counts instructions with the optimisation that users get.
 pub(crate) fn bench_micro(options: &[String]) -> Result<()> {
     tools::debian("valgrind", "valgrind")?;
-    let micro = ["run", "--release", "--locked", "--package", "corecast-benches", "--bin", "micro", "--", "check"];
-    run(cargo().args(micro).args(options))
+    bench("micro", "check", options)
+}
+
+/// Servers that can be installed beside Corecast, each in turn.
+pub(crate) fn bench_peers(options: &[String]) -> Result<()> {
+    let binary = corecast()?;
+    let node = Node::install()?;
+    run(comparison("peers", "compare", options).arg("--corecast").arg(binary).env("CORECAST_NODE", node.program()))
+}
+
+/// One of the programs in `benches/`.
+pub(crate) fn bench(program: &str, command: &str, options: &[String]) -> Result<()> {
+    run(&mut comparison(program, command, options))
+}
+
+fn comparison(program: &str, command: &str, options: &[String]) -> Command {
+    let mut cargo = cargo();
+    cargo
+        .args(["run", "--release", "--locked", "--package", "corecast-benches", "--bin", program, "--", command])
+        .args(options);
+    cargo
 }
 
 /// Autobahn's cases against the echo service, which stands on the same ring and codec as the gateway.

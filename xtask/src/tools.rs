@@ -82,9 +82,14 @@ impl Node {
         Ok(Self { bin: wheel.join("bin"), npm: wheel.join("lib/node_modules/npm/bin/npm-cli.js") })
     }
 
+    /// The path of `node`.
+    pub(crate) fn program(&self) -> PathBuf {
+        self.bin.join("node")
+    }
+
     /// `node` with the wheel's folder first on the path, so that what it starts is the same Node.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(self.bin.join("node"));
+        let mut command = Command::new(self.program());
         let rest = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{rest}", self.bin.display()));
         command
