@@ -39,6 +39,11 @@ impl Node {
         self.ready().await;
     }
 
+    /// Bounds the descriptors of the process (`RLIMIT_NOFILE`) from its next start on.
+    pub fn limit_descriptors(&mut self, most: u32) {
+        self.descriptors = Some(most);
+    }
+
     /// Starts the process without waiting for anything.
     ///
     /// # Panics
@@ -215,15 +220,14 @@ impl Cluster {
         Self { gateways: Vec::new(), routers: Vec::new(), folder: Some(folder) }
     }
 
-    /// One `corecast standalone` process, which becomes the cluster's only gateway. `descriptors` bounds its `RLIMIT_NOFILE`.
+    /// One `corecast standalone` process, which becomes the cluster's only gateway.
     ///
     /// # Panics
     /// When the process does not become ready.
-    pub async fn standalone(config: &str, cores: usize, descriptors: Option<u32>) -> Self {
+    pub async fn standalone(config: &str, cores: usize) -> Self {
         let mut cluster = Self::with_config(config);
         let flags = ["--cores".to_owned(), cores.to_string(), "--api-key".to_owned(), API_KEY.to_owned()];
         let mut node = cluster.node("standalone".to_owned(), "standalone", &flags);
-        node.descriptors = descriptors;
         node.start().await;
         cluster.gateways.push(node);
         cluster

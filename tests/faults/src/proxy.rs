@@ -20,8 +20,8 @@ pub enum Mode {
     Stall,
     /// Closes connections and refuses new ones.
     Cut,
-    /// Passes everything on at once with one bit flipped in every so many bytes, in both directions: where, is random
-    /// but the same in each run.
+    /// Passes everything on at once with one bit flipped in every so many bytes (1 or more) on average, in both directions.
+    /// Which bits is random, but the same in each run.
     Flip(usize),
 }
 
@@ -106,25 +106,28 @@ async fn pump(
 /// Where the next bit flips: splitmix64, seeded by the number of the connection and its direction.
 struct Damage {
     state: u64,
-    /// Bytes that still pass intact.
-    intact: usize,
+    /// Bytes that still pass intact; not known before the first ones come.
+    intact: Option<usize>,
 }
 
 impl Damage {
     fn new(seed: u64) -> Self {
-        Self { state: seed, intact: 0 }
+        Self { state: seed, intact: None }
     }
 
-    /// Flips one bit at a random place in each run of `every` bytes.
+    /// Flips one random bit in every so many bytes on average.
     fn apply(&mut self, bytes: &mut [u8], every: usize) {
-        let mut at = self.intact;
+        let mut at = self.intact.unwrap_or_else(|| self.distance(every) - 1);
         while let Some(byte) = bytes.get_mut(at) {
-            let random = self.random();
-            *byte ^= 1 << (random % 8);
-            // Twice the distance at most: `every` bytes on average.
-            at += 1 + usize::try_from(random >> 8).unwrap_or(0) % (2 * every).saturating_sub(1).max(1);
+            *byte ^= 1 << (self.random() % 8);
+            at += self.distance(every);
         }
-        self.intact = at - bytes.len();
+        self.intact = Some(at - bytes.len());
+    }
+
+    /// From one damaged byte to the next: 1 to `2 * every - 1`.
+    fn distance(&mut self, every: usize) -> usize {
+        1 + usize::try_from(self.random() >> 8).unwrap_or(0) % (2 * every - 1)
     }
 
     fn random(&mut self) -> u64 {

@@ -35,6 +35,8 @@ pub const CONNECT_PROTOBUF: &[u8] = &[4, 0x08, 1, 0x22, 0];
 pub struct Client {
     /// What it stands on.
     pub socket: Socket,
+    /// Replies that came and were not asked for yet.
+    replies: Vec<Value>,
 }
 
 /// How a connection ended.
@@ -66,7 +68,7 @@ impl Client {
         socket.send(upgrade_request(PATH, lines).as_bytes()).expect("send the upgrade request");
         let response = Response::read(&mut socket, PATIENCE).expect("an answer to the upgrade request");
         assert_eq!(response.status, 101, "{response:?}");
-        Self { socket }
+        Self { socket, replies: Vec::new() }
     }
 
     /// Upgraded, before the first command.
@@ -129,19 +131,20 @@ impl Client {
         self.reply(&id)
     }
 
-    /// The reply with this id, passing over everything else.
+    /// The reply with this id, passing over pushes and pings.
     ///
     /// # Panics
     /// When the connection ends or no reply comes.
     pub fn reply(&mut self, id: &Value) -> Value {
         loop {
+            if let Some(position) = self.replies.iter().position(|reply| reply["id"] == *id) {
+                return self.replies.swap_remove(position);
+            }
             let frame = self.frame(PATIENCE).expect("a reply before the end of the connection");
             assert_eq!(frame.opcode(), TEXT, "a reply to {id}, not {frame:?}: {:?}", frame.close());
             let text = String::from_utf8(frame.payload).expect("text is UTF-8");
-            let mut replies = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a reply in JSON"));
-            if let Some(reply) = replies.find(|reply| reply["id"] == *id) {
-                return reply;
-            }
+            let messages = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a message in JSON"));
+            self.replies.extend(messages.filter(|message| message.get("id").is_some()));
         }
     }
 
@@ -178,6 +181,17 @@ impl Client {
         self.socket.wait_for_end("the end of the connection after the close handshake", PATIENCE);
         let rest = std::mem::take(&mut self.socket.input);
         Outcome { frames, close: close.map(|frame| frame.close()), took, rest }
+    }
+
+    /// Looks without waiting whether the close frame has come; all frames before it are forgotten.
+    pub fn close_code(&mut self) -> Option<u16> {
+        while self.socket.receive(Duration::ZERO) == Received::Bytes {}
+        while let Some(frame) = Frame::take(&mut self.socket.input) {
+            if frame.opcode() == CLOSE {
+                return Some(frame.close().0);
+            }
+        }
+        None
     }
 
     /// Whether nothing has come from the server and the connection is open.

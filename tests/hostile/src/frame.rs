@@ -51,9 +51,9 @@ pub fn header(first: u8, length: Length) -> Vec<u8> {
     bytes
 }
 
-/// `payload` under [`MASK`].
-pub fn mask(payload: &[u8]) -> impl Iterator<Item = u8> {
-    payload.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key)
+/// `payload` under [`MASK`]: what stands behind a header.
+pub fn mask(payload: &[u8]) -> Vec<u8> {
+    payload.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key).collect()
 }
 
 /// A masked frame with its length in the shortest form.

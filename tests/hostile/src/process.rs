@@ -57,18 +57,20 @@ impl Process {
         (self.cpu() - before).as_secs_f64() / begin.elapsed().as_secs_f64()
     }
 
-    /// Sockets of connections to a local port that the kernel still keeps on the server's side, those in TIME_WAIT left out: also
-    /// the ones that no descriptor shows.
+    /// Connections to a local port that somebody on the server's side still holds open, also those that no descriptor shows
+    /// because they are registered with a ring. What the kernel alone still knows (waiting to be accepted, closed and waiting for
+    /// the peer to close too) does not count.
     ///
     /// # Panics
     /// When the process is gone.
     pub fn connections(self, listen: SocketAddr) -> usize {
         const LISTEN: &str = "0A";
-        const TIME_WAIT: &str = "06";
+        /// In place of an inode.
+        const NOBODY: &str = "0";
         let local = format!(":{:04X}", listen.port());
         let table = self.read("net/tcp");
         let mut rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
-        let is_open = |row: &Vec<&str>| row[1].ends_with(&local) && ![LISTEN, TIME_WAIT].contains(&row[3]);
+        let is_open = |row: &Vec<&str>| row[1].ends_with(&local) && row[3] != LISTEN && row[9] != NOBODY;
         rows.by_ref().filter(is_open).count()
     }
 
@@ -92,7 +94,11 @@ mod tests {
         assert_eq!(this.connections(address), 0);
         let before = this.descriptors();
         let client = TcpStream::connect(address).unwrap();
-        assert_eq!((this.connections(address), this.descriptors()), (1, before + 1));
+        assert_eq!((this.connections(address), this.descriptors()), (0, before + 1), "not accepted yet");
+        let (server, _) = listener.accept().unwrap();
+        assert_eq!((this.connections(address), this.descriptors()), (1, before + 2));
+        drop(server);
+        assert_eq!(this.connections(address), 0, "the client has not closed, but that is the kernel's business");
         drop(client);
 
         let resident = this.resident();

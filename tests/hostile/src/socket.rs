@@ -41,6 +41,17 @@ impl Socket {
         Self::new(TcpStream::connect_timeout(&address, PATIENCE)?)
     }
 
+    /// Connects from another address of this host, all of 127.0.0.0/8 being loopback.
+    ///
+    /// # Errors
+    /// Of the socket.
+    pub fn connect_from(source: [u8; 4], address: SocketAddr) -> io::Result<Self> {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        Self::new(socket.into())
+    }
+
     /// Connects with a receive buffer of about `bytes`, for a client that is to stop reading.
     ///
     /// # Errors
@@ -168,10 +179,5 @@ impl Socket {
     /// Closes with a reset instead of the orderly end.
     pub fn reset(self) {
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-    }
-
-    /// Address of this end.
-    pub fn local_address(&self) -> SocketAddr {
-        self.stream.local_addr().expect("a connected socket")
     }
 }
