@@ -193,8 +193,10 @@ pub struct Generator {
     pub window_us: f64,
     /// CPU seconds in the measured time.
     pub cpu: f64,
-    /// µs of CPU per received message in the measured time, publishing included.
+    /// µs of CPU per received message in the measured time, of the threads that hold members.
     pub cpu_per_delivery_us: Option<f64>,
+    /// µs of CPU per published message in the measured time, of the thread that only publishes; absent if members publish.
+    pub cpu_per_publish_us: Option<f64>,
     /// Of the busiest thread in the measured time, 0..=1: near 1 the generator is the bottleneck.
     pub busiest: f64,
     /// Resident memory per member when all were connected, bytes.
@@ -373,6 +375,7 @@ impl Summary {
         put("told_lost", Some(self.counts.truth.told_lost as f64));
         put("told_cut", Some(self.counts.truth.told_cut as f64));
         put("generator.cpu_per_delivery_us", self.generator.cpu_per_delivery_us);
+        put("generator.cpu_per_publish_us", self.generator.cpu_per_publish_us);
         put("generator.memory_per_member", self.generator.memory_per_member);
         put("kernel.slab_per_connection", self.kernel.slab_per_connection);
         if let Some(server) = &self.server {

@@ -106,8 +106,8 @@ impl RemoteCrew {
         stream.set_read_timeout(None).map_err(wrong)?;
         self.workers += info.workers as usize;
         // There are no threads of ours to look at.
-        for _ in 0..info.workers {
-            let _ = sender.send(Report::Started { task: 0 });
+        for worker in first..first + info.workers {
+            let _ = sender.send(Report::Started { worker, task: 0 });
         }
         let state = Arc::new(LinkState { outstanding: AtomicU64::new(u64::MAX), ..LinkState::default() });
         let (sender, seen, workers) = (sender.clone(), state.clone(), info.workers);

@@ -167,8 +167,9 @@ fn costs(summary: &Summary, out: &mut String) {
     let generator = &summary.generator;
     let _ = writeln!(
         out,
-        "  generator   {} CPU per delivery · busiest thread {} · {} per idle member",
+        "  generator   {} CPU per delivery, {} per publish · busiest thread {} · {} per idle member",
         per(generator.cpu_per_delivery_us),
+        per(generator.cpu_per_publish_us),
         text::percent(generator.busiest),
         generator.memory_per_member.map_or_else(|| "–".to_owned(), text::bytes)
     );

@@ -276,8 +276,8 @@ impl<'a> Conductor<'a> {
         let mut started = 0;
         while started < self.crew.workers() {
             match self.crew.hear(PUMP) {
-                Some(Report::Started { task }) => {
-                    self.watch.add_worker(task);
+                Some(Report::Started { worker, task }) => {
+                    self.watch.add_worker(worker, task);
                     started += 1;
                 }
                 Some(Report::Failed { worker, error }) => {
@@ -535,12 +535,12 @@ impl<'a> Conductor<'a> {
         let options = self.options;
         let counts = self.collector.counts();
         let measured = self.measured();
-        let (cpu, busiest) = self.watch.generator();
+        let own = self.watch.generator(publishes_apart(self.options));
         let members = self.members.at_start;
         let local = self.shared.targets.iter().any(Address::is_local);
         // What agents use is their hosts' to know.
         let known = self.options.agents.is_empty();
-        let per = |count: u64| (known && count > 0).then(|| cpu * 1e6 / count as f64);
+        let per = |cpu: f64, count: u64| (known && count > 0).then(|| cpu * 1e6 / count as f64);
         Summary {
             schema: SCHEMA,
             label: options.label.clone(),
@@ -560,9 +560,10 @@ impl<'a> Conductor<'a> {
             generator: Generator {
                 workers: self.worker_count as u32,
                 window_us: options.window.as_secs_f64() * 1e6,
-                cpu,
-                cpu_per_delivery_us: per(measured.deliveries),
-                busiest,
+                cpu: own.receiving + own.publishing.unwrap_or(0.0),
+                cpu_per_delivery_us: per(own.receiving, measured.deliveries),
+                cpu_per_publish_us: own.publishing.and_then(|cpu| per(cpu, measured.messages)),
+                busiest: own.busiest,
                 memory_per_member: self.watch.own_memory_per_member(members).filter(|_| known),
                 cpus: options.cpus.clone(),
                 calibration,

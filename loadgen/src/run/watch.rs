@@ -21,6 +21,14 @@ pub(crate) struct Look {
     pub workers: Vec<f64>,
 }
 
+/// CPU of the generator, seconds; `busiest`: share of its busiest thread.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct OwnCpu {
+    pub receiving: f64,
+    pub publishing: Option<f64>,
+    pub busiest: f64,
+}
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
@@ -44,8 +52,13 @@ impl Watch {
         Self { pids, kernel_before: KernelSample::take(), ..Self::default() }
     }
 
-    pub(crate) fn add_worker(&mut self, task: u64) {
-        self.tasks.push(task);
+    /// Threads start in any order; the last worker may be the one that only publishes.
+    pub(crate) fn add_worker(&mut self, worker: u32, task: u64) {
+        let index = worker as usize;
+        if self.tasks.len() <= index {
+            self.tasks.resize(index + 1, 0);
+        }
+        self.tasks[index] = task;
     }
 
     pub(crate) fn pids(&self) -> &[u32] {
@@ -142,12 +155,16 @@ impl Watch {
         kernel
     }
 
-    /// CPU seconds of the generator in the measured time, and the share of its busiest thread.
-    pub(crate) fn generator(&self) -> (f64, f64) {
-        let (Some(from), Some(to)) = (&self.from, &self.to) else { return (0.0, 0.0) };
+    /// What the generator used in the measured time; `apart`: its last thread only publishes.
+    pub(crate) fn generator(&self, apart: bool) -> OwnCpu {
+        let (Some(from), Some(to)) = (&self.from, &self.to) else { return OwnCpu::default() };
         let used: Vec<f64> = to.workers.iter().zip(&from.workers).map(|(to, from)| to - from).collect();
-        let busiest = used.iter().copied().fold(0.0, f64::max) / seconds(from, to);
-        (used.iter().sum(), busiest)
+        let publishing = used.last().copied().filter(|_| apart);
+        OwnCpu {
+            receiving: used.iter().sum::<f64>() - publishing.unwrap_or(0.0),
+            publishing,
+            busiest: used.iter().copied().fold(0.0, f64::max) / seconds(from, to),
+        }
     }
 
     /// Resident memory per member of this process, from before the connects to when all stood still.
@@ -223,7 +240,8 @@ mod tests {
         assert_eq!(server.rss_per_member, Some(500.0));
         assert_eq!((server.threads[0].user, server.cpus_used), (0.2, 0.4));
         assert_eq!(watch.own_memory_per_member(100), Some(500.0));
-        assert_eq!(watch.generator(), (2.0, 0.2));
+        assert_eq!(watch.generator(false), OwnCpu { receiving: 2.0, publishing: None, busiest: 0.2 });
+        assert_eq!(watch.generator(true), OwnCpu { receiving: 0.0, publishing: Some(2.0), busiest: 0.2 });
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(crate) struct WorkerConfig {
 #[derive(Debug)]
 pub(crate) enum Report {
     /// The ring exists; `task` is the thread's id as /proc knows it.
-    Started { task: u64 },
+    Started { worker: u32, task: u64 },
     /// Once a second of the run's clock.
     Second(Box<Second>),
     /// The last word, with what is missing.
@@ -99,7 +99,7 @@ fn run(shared: Arc<Shared>, config: &WorkerConfig, reports: &Sender<Report>) -> 
     let reactor = Reactor::new(&config.ring).map_err(|error| error.to_string())?;
     let task = std::fs::read_link("/proc/thread-self").ok();
     let task = task.and_then(|path| path.file_name()?.to_str()?.parse().ok()).unwrap_or(0);
-    if reports.send(Report::Started { task }).is_err() {
+    if reports.send(Report::Started { worker: config.index, task }).is_err() {
         return Ok(());
     }
     Driver::new(shared, config, reactor).run(reports).map_err(|error| format!("io_uring_enter: {error}"))
