@@ -173,7 +173,8 @@ impl Percentiles {
         let at = |percentile| histogram.value_at_percentile(percentile);
         Self {
             count: histogram.len(),
-            min: histogram.min(),
+            // The finest unit starts below the smallest value that is told apart.
+            min: if histogram.is_empty() { 0 } else { histogram.min().max(LOWEST_NS) },
             mean: histogram.mean(),
             p50: at(50.0),
             p90: at(90.0),

@@ -340,7 +340,7 @@ impl Latency {
     pub fn of(histogram: &Histogram<u64>) -> Self {
         let mut curve: Vec<(f64, u64)> = Vec::new();
         if !histogram.is_empty() {
-            for value in histogram.iter_quantiles(4) {
+            for value in histogram.iter_quantiles(16) {
                 let point = (value.quantile_iterated_to() * 100.0, value.value_iterated_to());
                 if curve.last().is_none_or(|last| last != &point) {
                     curve.push(point);

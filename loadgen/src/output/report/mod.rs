@@ -21,6 +21,22 @@ use crate::summary::{Outcome, Row, Summary};
 /// Percentile curves are drawn at so many points.
 const CURVE_POINTS: usize = 160;
 
+/// Tags of the table of percentiles.
+const READING_ORDER: [&str; 12] = [
+    "deliver",
+    "first",
+    "median",
+    "last",
+    "spread",
+    "publish",
+    "recover",
+    "switch",
+    "connect",
+    "subscribe",
+    "late",
+    "turn",
+];
+
 #[derive(Template)]
 #[template(path = "report.html")]
 struct Page<'a> {
@@ -231,7 +247,14 @@ fn percentiles_table(summary: &Summary) -> Vec<(String, Vec<String>)> {
         cells.push(text::count(p.count));
         (tag.clone(), cells)
     };
-    summary.latencies.iter().map(row).collect()
+    // In the order in which they are read; groups follow their sum.
+    let place = |tag: &str| {
+        let metric = tag.split('.').next().unwrap_or(tag);
+        READING_ORDER.iter().position(|known| *known == metric).unwrap_or(READING_ORDER.len())
+    };
+    let mut latencies: Vec<_> = summary.latencies.iter().collect();
+    latencies.sort_by_key(|(tag, _)| (place(tag), tag.len()));
+    latencies.into_iter().map(row).collect()
 }
 
 /// Tags of deliveries: by group where there are several.

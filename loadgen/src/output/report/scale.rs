@@ -62,8 +62,8 @@ impl Scale {
             Self::Linear { low, high } => {
                 let step = step(high - low, 4.0);
                 let first = (low / step).ceil();
-                let count = ((high - low) / step).round() as usize;
-                (0..=count).map(|index| ((first + index as f64) * step, true)).collect()
+                let last = (high / step + 1e-6).floor();
+                (0..=(last - first).max(0.0) as usize).map(|index| ((first + index as f64) * step, true)).collect()
             }
             Self::Log { low, high } => log_ticks(*low, *high),
             Self::Percentile { nines } => {
@@ -130,6 +130,7 @@ mod tests {
         let values = |scale: Scale| scale.ticks().into_iter().map(|(value, _)| value).collect::<Vec<_>>();
         assert_eq!(values(Scale::from_zero(87.0)), [0.0, 50.0, 100.0]);
         assert_eq!(values(Scale::from_zero(1.0)), [0.0, 0.5, 1.0]);
+        assert_eq!(values(Scale::Linear { low: 23.0, high: 49.0 }), [30.0, 40.0]);
         let log = Scale::log_around([3.0, 70.0].into_iter());
         assert_eq!(log, Scale::Log { low: 2.0, high: 100.0 });
         assert_eq!(values(log), [2.0, 5.0, 10.0, 20.0, 50.0, 100.0]);
