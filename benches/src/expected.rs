@@ -122,7 +122,7 @@ impl Expected {
         Self { rows }
     }
 
-    /// The table as TOML, behind what `old` begins with: comments and empty lines.
+    /// The table as TOML, behind the comments that `old` begins with.
     ///
     /// # Errors
     /// None that can be reached: writing to a string does not fail.
@@ -132,6 +132,10 @@ impl Expected {
             .take_while(|line| line.is_empty() || line.starts_with('#'))
             .flat_map(|line| [line, "\n"])
             .collect();
+        text.truncate(text.trim_end().len());
+        if !text.is_empty() {
+            text.push_str("\n\n");
+        }
         for (name, row) in &self.rows {
             if !text.is_empty() && !text.ends_with("\n\n") {
                 text.push('\n');

@@ -58,7 +58,7 @@ pub(crate) fn ci() -> Result<()> {
 
 fn rust() -> Result<()> {
     let binary = corecast()?;
-    run(cargo().args(["test", "--workspace", "--locked"]).env("CORECAST_BIN", binary))
+    run(cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]).env("CORECAST_BIN", binary))
 }
 
 /// Counts instructions with the optimisation that users get.

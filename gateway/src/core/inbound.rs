@@ -216,7 +216,8 @@ impl State {
         let is_unauthenticated = session.is_unauthenticated();
         result = result.and_then(|()| session.charge_input(frames, messages, controls, &self.rates, self.now));
         if is_unauthenticated && !self.hold_input(conn, held) {
-            result = result.and(Err(End::Flood));
+            // Not the client's fault: others may hold the core's share. It comes back (3013), unlike after a flood of its own.
+            result = result.and(Err(End::Close(CloseCode::TooManyRequests)));
         }
         if let Some(pong) = pong {
             self.answer_ping(conn, pong);

@@ -13,7 +13,7 @@ pub(crate) enum End {
     Advice(CloseAdvice),
     /// The client broke RFC 6455 or a size limit.
     Violation(Violation),
-    /// Too much input before authentication: no protocol reason applies yet.
+    /// Too many frames before authentication: no protocol reason applies yet.
     Flood,
     /// The client closes; the code is echoed.
     Peer(Option<u16>),

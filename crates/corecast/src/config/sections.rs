@@ -246,11 +246,11 @@ section! {
         /// Connections of the process. 0: only RLIMIT_NOFILE bounds them.
         connections: u32 = 0, limit "Upgrades are answered with 503.";
         /// Connections of one client address. 0: no limit.
-        connections_per_address: u32 = 0, limit "Upgrades are answered with 429.";
+        connections_per_address: u32 = 0, limit "Closed right after accept; behind a trusted proxy, upgrades are answered with 429.";
         /// Upgrades per second and core.
         handshakes_per_second: u32 = gateway::HANDSHAKES_PER_SECOND, limit "Upgrades are answered with 503.";
         /// Upgrades per second of one client address; a burst of one second's worth passes. 0: no limit.
-        handshakes_per_second_per_address: u32 = 0, limit "Upgrades are answered with 429.";
+        handshakes_per_second_per_address: u32 = 0, limit "Closed right after accept; behind a trusted proxy, upgrades are answered with 429.";
         /// Whether limits per address hold for loopback addresses, which usually stand for a proxy on the same host.
         limit_loopback: bool = false, limit "";
         /// Largest message of a client, and largest payload of a publication.

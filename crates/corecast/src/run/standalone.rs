@@ -18,11 +18,15 @@ use crate::exit::Failure;
 /// Random bytes of the link secret and of a generated API key: 256 and 192 bits.
 const SECRET_BYTES: usize = 32;
 const KEY_BYTES: usize = 24;
+/// Links that the router of this process reserves descriptors for: its one gateway links once to each router core, and a reconnect
+/// may overlap with its predecessor. A router of its own keeps room for 1,500, more than many shells' limit of descriptors allows.
+const LINKS: u32 = 16;
 /// For the gateway's last frames to reach the router after the gateway has stopped.
 const ROUTER_GRACE: Duration = Duration::from_millis(200);
 
 pub(crate) fn standalone(args: &ServeArgs, env: &BTreeMap<String, String>) -> Result<(), Failure> {
-    let settings = settings::of_standalone(args, env)?;
+    let mut settings = settings::of_standalone(args, env)?;
+    settings.router.links = settings.router.links.min(LINKS);
     start_logging(&settings)?;
     let admin = listen::bind(address(&settings.admin.listen, "admin.listen")?, "admin.listen", "--admin")?;
     let configured = gateway::api_key(&settings)?;
