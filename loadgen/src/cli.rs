@@ -492,3 +492,61 @@ fn null(args: &NullArgs) -> Result<u8, RunError> {
     server.join();
     Ok(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory as _, Parser};
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        load: LoadArgs,
+    }
+
+    fn run_args(words: &str) -> Result<RunOptions, RunError> {
+        let line = Line::try_parse_from(std::iter::once("load").chain(words.split(' '))).expect("it parses");
+        let LoadCommand::Run(args) = line.load.command else { panic!("not a run: {words}") };
+        options(&args)
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_change_the_scenario() {
+        let options =
+            run_args("run article-node -t 127.0.0.1:1 -c 15000 -r 20000 --duration 5s --threshold missing==0");
+        let scenario = options.unwrap().scenario;
+        assert_eq!((scenario.chats[0].count, scenario.rate(), scenario.duration), (3_000, 20_000.0, Span::seconds(5)));
+        assert_eq!(scenario.thresholds, ["missing==0"]);
+    }
+
+    #[test]
+    fn wrong_words_are_answered_with_what_is_known() {
+        let error = run_args("run artcle-node -t 127.0.0.1:1").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("article-node"), "{error}");
+        assert_eq!(run_args("run no/such/file.toml -t 127.0.0.1:1").unwrap_err().exit_code(), 2);
+        let error = run_args("run idle -t 127.0.0.1:1 --cpus 4095").unwrap_err();
+        assert!(error.to_string().contains("CPU 4095"), "{error}");
+        assert_eq!(run_args("run idle -t 127.0.0.1:1 --size 3").unwrap_err().exit_code(), 78);
+    }
+
+    #[test]
+    fn the_worst_round_decides() {
+        assert_eq!([0, 99, 0].into_iter().fold(0, worse), 99);
+        assert_eq!([98, 99].into_iter().fold(0, worse), 98);
+        assert_eq!([98, 1, 99].into_iter().fold(0, worse), 1);
+    }
+
+    #[test]
+    fn ready_scenarios_are_listed_and_shown() {
+        assert_eq!(list(false).unwrap(), 0);
+        assert_eq!(list(true).unwrap(), 0);
+        assert_eq!(show("mixed").unwrap(), 0);
+        assert!(show("nothing").is_err());
+    }
+}
