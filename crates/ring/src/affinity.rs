@@ -10,10 +10,14 @@ pub fn available() -> io::Result<Vec<usize>> {
 }
 
 /// Pins the calling thread to one CPU. Call it before [`Reactor::new`](crate::Reactor::new), so that the ring's memory
-/// is allocated near that CPU. Fails with `InvalidInput` if the CPU is not among [`available`].
+/// is allocated near that CPU. Fails with `InvalidInput`, naming the allowed ones, if the CPU is not among
+/// [`available`].
 pub fn pin(cpu: usize) -> io::Result<()> {
-    if !available()?.contains(&cpu) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("CPU {cpu} is not available to this process")));
+    let allowed = available()?;
+    if !allowed.contains(&cpu) {
+        let allowed = format_list(&allowed);
+        let problem = format!("this process may not use it (cpuset, taskset, CPUAffinity), only {allowed}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     }
     if core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
         Ok(())
@@ -44,6 +48,15 @@ pub fn parse_list(text: &str) -> Result<Vec<usize>, CpuListError> {
         }
     }
     Ok(cpus)
+}
+
+/// Writes an ascending list of CPUs as the kernel does, for example `0-3,8`.
+pub fn format_list(cpus: &[usize]) -> String {
+    let runs = cpus.chunk_by(|before, after| before + 1 == *after).map(|run| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        _ => run.iter().map(usize::to_string).collect(),
+    });
+    runs.collect::<Vec<_>>().join(",")
 }
 
 /// A CPU list that cannot be used; whoever wrote the configuration is to blame.
@@ -82,7 +95,25 @@ mod tests {
     }
 
     #[test]
-    fn a_cpu_outside_the_set_is_refused() {
-        assert_eq!(pin(8_191).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    fn a_cpu_outside_the_set_is_refused_and_the_set_is_named() {
+        let cpu = *available().unwrap().last().unwrap();
+        std::thread::spawn(move || {
+            pin(cpu).unwrap();
+            // What a cpuset of one CPU leaves: every other one is refused, also one that the machine has.
+            for other in [0, 1, 8_191].into_iter().filter(|other| *other != cpu) {
+                let error = pin(other).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+                assert!(error.to_string().ends_with(&format!("only {cpu}")), "{error}");
+            }
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn lists_are_written_as_they_are_read() {
+        for text in ["0", "0-3,8", "1,3,5-6"] {
+            assert_eq!(format_list(&parse_list(text).unwrap()), text);
+        }
     }
 }

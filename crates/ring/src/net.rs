@@ -264,6 +264,48 @@ mod tests {
         assert!(second.steer_by_cpu(&[]).is_err());
     }
 
+    /// Where a connection made on `cpu` arrives: loopback takes its packets on the CPU that sends them.
+    fn arrives_at(cpu: usize, address: SocketAddr, listeners: &[std::net::TcpListener]) -> usize {
+        let client = move || {
+            crate::affinity::pin(cpu).unwrap();
+            std::net::TcpStream::connect(address).unwrap()
+        };
+        let _client = std::thread::spawn(client).join().unwrap();
+        let accepted = listeners.iter().position(|listener| listener.accept().is_ok());
+        accepted.expect("a connection that is established waits at one of the listeners")
+    }
+
+    #[test]
+    fn connections_go_to_the_listener_of_the_cpu_that_took_them() {
+        let cpus = crate::affinity::available().unwrap();
+        let options = TcpOptions::default();
+        let mut group = vec![Listener::tcp(loopback(), &options).unwrap()];
+        let ListenAddr::Tcp(address) = *group[0].local_addr() else {
+            panic!("a TCP listener has a TCP address");
+        };
+        group.extend((1..=cpus.len()).map(|_| Listener::tcp(address, &options).unwrap()));
+        let listeners: Vec<std::net::TcpListener> = group
+            .iter()
+            .map(|listener| listener.as_fd().try_clone_to_owned().unwrap().into())
+            .inspect(|listener: &std::net::TcpListener| listener.set_nonblocking(true).unwrap())
+            .collect();
+        // Backwards, and behind a listener of a CPU that no machine has: the number of a CPU is not that of its listener.
+        let map: Vec<usize> = std::iter::once(1 << 20).chain(cpus.iter().rev().copied()).collect();
+        group[0].steer_by_cpu(&map).unwrap();
+        for _ in 0..20 {
+            for (index, &cpu) in map.iter().enumerate().skip(1) {
+                assert_eq!(arrives_at(cpu, address, &listeners), index, "CPU {cpu}");
+            }
+        }
+        // Packets of a CPU without a listener are spread by hash: none is lost, none goes astray.
+        group[0].steer_by_cpu(&[1 << 20]).unwrap();
+        let mut hits = vec![0; listeners.len()];
+        for _ in 0..200 {
+            hits[arrives_at(cpus[0], address, &listeners)] += 1;
+        }
+        assert!(hits.iter().all(|hits| *hits > 0), "{hits:?}");
+    }
+
     #[test]
     fn a_taken_port_is_an_error() {
         let options = TcpOptions { reuse_port: false, ..TcpOptions::default() };
