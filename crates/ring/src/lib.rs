@@ -34,6 +34,7 @@ mod timer;
 mod user_data;
 mod waker;
 
+pub use accept::{Arrival, NotAdmitted};
 pub use event::{Chunk, CloseReason, ConnId, Event, ListenerId, SendOutcome, Staged, Unsent, WINDOW_MAX, Wait};
 pub use net::{ListenAddr, Listener, PeerAddr, Target, TcpOptions, UnixAddr};
 pub use reactor::Reactor;

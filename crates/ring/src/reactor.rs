@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use io_uring::{opcode, squeue, types};
 
-use crate::accept::ListenerSlot;
+use crate::accept::{Arrival, ListenerSlot};
 use crate::buffers::ReceiveBuffers;
 use crate::event::{Chunk, ConnId, Event, ListenerId, Staged, WINDOW_MAX, Wait};
 use crate::ring::{Completion, Patience, Ring};
@@ -73,6 +73,8 @@ pub struct Reactor {
     pub(crate) listeners: Vec<ListenerSlot>,
     /// Accepted while no slot was free.
     pub(crate) surplus: VecDeque<(ListenerId, OwnedFd)>,
+    /// Accepted for the caller to place.
+    pub(crate) arrivals: VecDeque<Arrival>,
     pub(crate) accept_retry: Option<Instant>,
     pub(crate) connect_reserve: u32,
     /// Connections whose receive awaits free buffers.
@@ -116,6 +118,7 @@ impl Reactor {
             deferred: VecDeque::new(),
             listeners: Vec::new(),
             surplus: VecDeque::new(),
+            arrivals: VecDeque::new(),
             accept_retry: None,
             connect_reserve: config.connect_reserve,
             starved: VecDeque::new(),
