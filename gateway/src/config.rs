@@ -350,23 +350,25 @@ pub struct RingConfig {
     /// Default: 0.
     pub connections: u32,
     /// Largest batching window: under load a turn waits up to this long so that several updates share a wake-up; an
-    /// idle loop never does. Zero switches it off. Default: 500 µs.
+    /// idle loop never does. Zero switches it off. Default: 200 µs.
     pub min_wait: Duration,
-    /// Entries of the submission queue, a power of two: so many sends share a system call. Default: 4,096 (256 KiB of
-    /// memory that the kernel pins).
+    /// Entries of the submission queue, a power of two: so many sends share a system call. All of it passes through the
+    /// cache in turn. Default: 512 (32 KiB of memory that the kernel pins).
     pub submission_entries: u32,
     /// Entries of the completion queue, a power of two: more completions at once cost extra system calls. Default:
-    /// 32,768 (512 KiB of memory that the kernel pins).
+    /// 8,192 (128 KiB of memory that the kernel pins): all receive buffers, all sends of a submission and a full accept
+    /// queue at once.
     pub completion_entries: u32,
-    /// Receive buffers per core, a power of two up to 32,768. Default: 1,024.
+    /// Receive buffers per core, a power of two up to 32,768. The kernel uses them in turn, so all of them count as
+    /// memory and pass through the cache. Default: 256.
     pub receive_buffers: u16,
-    /// Bytes of one receive buffer. Default: 4,096.
+    /// Bytes of one receive buffer. Default: 2,048.
     pub receive_buffer_bytes: u32,
     /// `SO_SNDBUF` of client sockets in bytes; `None` leaves it to the kernel's tuning. Default: none.
     pub send_buffer: Option<u32>,
     /// Length of the accept queue of each listener; the kernel caps it at `net.core.somaxconn`. Default: 4,096.
     pub backlog: u32,
-    /// Messages that may wait in each direction between two cores. Default: 16,384.
+    /// Messages that may wait in each direction between two cores, 64 bytes each. Default: 1,024.
     pub mailbox: usize,
 }
 
@@ -374,14 +376,14 @@ impl Default for RingConfig {
     fn default() -> Self {
         Self {
             connections: 0,
-            min_wait: Duration::from_micros(500),
-            submission_entries: 4_096,
-            completion_entries: 32_768,
-            receive_buffers: 1_024,
-            receive_buffer_bytes: 4_096,
+            min_wait: Duration::from_micros(200),
+            submission_entries: 512,
+            completion_entries: 8_192,
+            receive_buffers: 256,
+            receive_buffer_bytes: 2_048,
             send_buffer: None,
             backlog: 4_096,
-            mailbox: 16_384,
+            mailbox: 1_024,
         }
     }
 }

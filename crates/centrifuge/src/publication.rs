@@ -42,7 +42,8 @@ pub fn encode_publication(encoding: Encoding, channel: &str, offset: u64, data: 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicationEncoder {
     channel: Box<str>,
-    escaped: Option<Box<[u8]>>,
+    // Boxed twice: hardly any name needs it, and a gateway holds one encoder per chat and core.
+    escaped: Option<Box<Box<[u8]>>>,
 }
 
 impl PublicationEncoder {
@@ -50,7 +51,7 @@ impl PublicationEncoder {
     pub fn new(channel: &str) -> Self {
         let mut escaped = Vec::new();
         write_escaped(channel, &mut escaped);
-        let escaped = (escaped != channel.as_bytes()).then(|| escaped.into_boxed_slice());
+        let escaped = (escaped != channel.as_bytes()).then(|| Box::new(escaped.into_boxed_slice()));
         Self { channel: channel.into(), escaped }
     }
 
@@ -81,7 +82,7 @@ impl PublicationEncoder {
     }
 
     fn json_channel(&self) -> &[u8] {
-        self.escaped.as_deref().unwrap_or(self.channel.as_bytes())
+        self.escaped.as_deref().map_or(self.channel.as_bytes(), |escaped| escaped)
     }
 }
 

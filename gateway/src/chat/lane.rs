@@ -19,12 +19,14 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 /// Members and, while something waits to be sent, what that is. `M` is the caller's key of a member; the lane only
 /// copies it.
 #[derive(Debug)]
 pub(crate) struct Lane<M> {
-    members: Vec<M>,
+    /// Of the members of a small chat few are on one core: most lists need no memory of their own.
+    members: SmallVec<[M; 2]>,
     outgoing: Option<Box<Outgoing>>,
 }
 
@@ -95,7 +97,7 @@ pub(crate) struct Slice {
 
 impl<M> Default for Lane<M> {
     fn default() -> Self {
-        Self { members: Vec::new(), outgoing: None }
+        Self { members: SmallVec::new(), outgoing: None }
     }
 }
 
@@ -157,7 +159,7 @@ impl<M: Copy> Lane<M> {
         if let Some(outgoing) = self.outgoing.take() {
             pool.give(outgoing);
         }
-        std::mem::take(&mut self.members)
+        std::mem::take(&mut self.members).into_vec()
     }
 
     /// Accepts the frame of the next update for everyone in the list now. False if nobody is.
@@ -192,7 +194,9 @@ impl<M: Copy> Lane<M> {
     fn shrink(&mut self) {
         let (len, capacity) = (self.members.len(), self.members.capacity());
         if capacity > IDLE_MEMBERS && len < capacity / 4 {
-            self.members.shrink_to(len * 2);
+            let mut smaller = SmallVec::with_capacity(len * 2);
+            smaller.extend_from_slice(&self.members);
+            self.members = smaller;
         }
     }
 }

@@ -34,10 +34,10 @@ pub(crate) enum Phase {
     Apart,
     /// The link was asked to join; subscribers wait.
     Joining,
-    /// Joined, and the updates up to `top` are on their way to warm the cache; subscribers wait.
+    /// Joined, and this many updates are on their way to warm the cache; subscribers wait.
     Warming {
-        /// Offset from which on the chat is live.
-        top: u64,
+        /// Updates until the chat is live.
+        left: u32,
     },
     /// Updates arrive in order.
     Live,
@@ -74,6 +74,9 @@ pub(crate) struct Chat<M> {
     /// Counts the times that the chat became empty, so that an old linger deadline is recognised.
     pub(crate) empties: u32,
 }
+
+/// There is one per chat and core: with small chats spread over many cores nearly one per member.
+const _: () = assert!(size_of::<Chat<u64>>() <= 176);
 
 impl<M: Copy> Chat<M> {
     /// A chat that nobody has joined.
@@ -156,7 +159,8 @@ impl<M: Copy> Chat<M> {
         self.count_told = 0;
         self.position = position;
         self.recent.clear();
-        self.phase = if position.offset < top { Phase::Warming { top } } else { Phase::Live };
+        let left = u32::try_from(top.saturating_sub(position.offset)).unwrap_or(u32::MAX);
+        self.phase = if left > 0 { Phase::Warming { left } } else { Phase::Live };
     }
 
     /// The next publication. Encodes one frame per encoding that has members, and queues it for them; true if anything
@@ -180,8 +184,8 @@ impl<M: Copy> Chat<M> {
             return Err(OutOfOrder { expected, got: offset });
         }
         self.position.offset = offset;
-        if self.phase == (Phase::Warming { top: offset }) {
-            self.phase = Phase::Live;
+        if let Phase::Warming { left } = self.phase {
+            self.phase = if left > 1 { Phase::Warming { left: left - 1 } } else { Phase::Live };
         }
         let mut kept = None;
         for (encoding, lane) in Encoding::ALL.into_iter().zip(&mut self.lanes) {

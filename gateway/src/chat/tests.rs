@@ -87,7 +87,7 @@ fn warm_up_fills_the_cache_before_anybody_joins() {
     chat.wait(waiter(1, Wish::Now));
     chat.wait(waiter(2, recover(9)));
     chat.handle_joined(Position { epoch: EPOCH, offset: 8 }, 10);
-    assert_eq!(chat.phase(), Phase::Warming { top: 10 });
+    assert_eq!(chat.phase(), Phase::Warming { left: 2 });
     assert!(chat.serve(RECOVERY, 9).is_empty());
     assert_eq!(chat.handle_update(9, b"9", RECENT, &mut pool), Ok(false));
     assert!(chat.serve(RECOVERY, 9).is_empty());

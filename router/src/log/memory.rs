@@ -4,9 +4,10 @@
 //! anything but the tail answers [`LogError::Forgotten`]. With a [`Retention`] it keeps records, which makes it the
 //! reference that the other engines are compared with.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use corecast_wire::{ChatName, Position};
+use foldhash::HashMap;
 
 use super::{Bounds, Event, Log, LogError, Outcome, Owner, Pos, Record, RecordRef, Rejected, Retention};
 

@@ -199,8 +199,8 @@ section! {
         /// `router`: `--cpus`.
         cpus: String = String::new(), limit "";
         /// Largest batching window: under load a core gathers for this long before it works, so that several messages share a
-        /// wake-up; after an idle time it works at once. 0s switches it off.
-        min_wait: Span = Span(std::time::Duration::from_micros(500)), limit "At most 10ms.";
+        /// wake-up; after an idle time it works at once. 0s switches it off: gateways send batches already.
+        min_wait: Span = Span(std::time::Duration::ZERO), limit "At most 10ms.";
         /// Messages kept per chat, for recovery and history.
         kept_messages: u32 = count(Kept::default().messages), limit "The oldest go first.";
         /// Bytes kept per chat. The newest message is kept whatever its size.
@@ -338,17 +338,17 @@ section! {
         connections: u32 = 0, limit "Upgrades are answered with 503.";
         /// Largest batching window: under load a turn waits up to this long, so that several messages share a wake-up. An
         /// idle core never waits. 0s switches it off.
-        min_wait: Span = Span(std::time::Duration::from_micros(500)), limit "";
+        min_wait: Span = Span(std::time::Duration::from_micros(200)), limit "";
         /// Receive buffers per core, a power of two up to 32,768.
-        receive_buffers: u16 = 1_024, limit "Input waits in the sockets until buffers are free; counted.";
+        receive_buffers: u16 = 256, limit "Input waits in the sockets until buffers are free; counted.";
         /// Size of one receive buffer.
-        receive_buffer: Size = Size::kib(4), limit "Larger messages take several.";
+        receive_buffer: Size = Size::kib(2), limit "Larger messages take several.";
         /// `SO_SNDBUF` of client sockets. 0B: the kernel's own tuning.
         send_buffer: Size = Size(0), limit "";
         /// Length of the accept queue of each listener. The kernel caps it at net.core.somaxconn.
         backlog: u32 = 4_096, limit "Clients beyond it wait for a SYN retry.";
         /// Messages that may wait in each direction between two cores, at least 64.
-        mailbox: u32 = 16_384, limit "The sender keeps them and tries in its next turn; counted.";
+        mailbox: u32 = 1_024, limit "The sender keeps them and tries in its next turn; counted.";
     }
 }
 
