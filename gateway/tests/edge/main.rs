@@ -15,6 +15,7 @@ mod recovery;
 mod reset;
 mod server_api;
 mod slow_reader;
+mod stall;
 mod timeouts;
 mod tokens;
 mod upgrade;
