@@ -5,6 +5,7 @@
 //! * Relations between defaults that other code relies on are asserted at compile time, below the constants.
 //! * Nothing here is read on the per-message path through a lock: cores hold the configuration in an `Arc`.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +27,12 @@ pub struct GatewayConfig {
     pub cores: u16,
     /// CPUs to pin the cores to, used in turn; empty means no pinning. Default: empty.
     pub cpus: Vec<usize>,
+    /// Which core's listener gets a new connection. Default: [`Steering::Auto`].
+    pub steering: Steering,
+    /// Connections that a core may hold, in percent of the mean of all cores, from 100; what it accepts beyond that goes
+    /// to the core with the fewest, once it holds 256. 0 switches that off, and only a core without free slots gives its
+    /// connections away. Default: [`IMBALANCE_PERCENT`].
+    pub imbalance: u32,
     /// The router cores, in any order; every gateway of a cluster must list the same names. At least one.
     pub routers: Vec<RouterEndpoint>,
     /// Shared secret of the router links. Must be the same on gateways and routers.
@@ -46,6 +53,19 @@ pub struct GatewayConfig {
     pub timing: Timing,
     /// The ring of each core.
     pub ring: RingConfig,
+}
+
+/// How new connections find their core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Steering {
+    /// [`Self::Cpu`] if each core has a CPU of its own, these are exactly the CPUs that take the packets of the host's
+    /// network interfaces, and the port is not on loopback; else [`Self::Hash`].
+    #[default]
+    Auto,
+    /// By the kernel's hash over addresses and ports: even, wherever packets arrive.
+    Hash,
+    /// To the core pinned to the CPU that took the packet, by hash if no core is. Needs a CPU of its own for each core.
+    Cpu,
 }
 
 /// One router core and where it listens.
@@ -182,6 +202,9 @@ pub const BACKLOG_UPDATES: usize = 4_096;
 pub const BACKLOG_BYTES: usize = 16 * 1024 * 1024;
 /// How long a chat stays subscribed after its last member of a core left, so that a reload finds it warm.
 pub const LINGER: Duration = Duration::from_secs(5);
+/// Default of [`GatewayConfig::imbalance`]: the busiest core does a quarter more than the mean, which a core that is
+/// planned for three quarters of its time still can.
+pub const IMBALANCE_PERCENT: u32 = 125;
 /// Default of [`GatewayConfig::drain_window`].
 pub const DRAIN_WINDOW: Duration = Duration::from_secs(10);
 
@@ -398,6 +421,8 @@ impl GatewayConfig {
             path: "/connection/websocket".into(),
             cores: 1,
             cpus: Vec::new(),
+            steering: Steering::default(),
+            imbalance: IMBALANCE_PERCENT,
             routers,
             secret,
             slots: 1_024,
@@ -411,6 +436,13 @@ impl GatewayConfig {
         }
     }
 
+    /// The CPU of each core, if no two cores share one.
+    pub(crate) fn own_cpus(&self) -> Option<&[usize]> {
+        let cpus = self.cpus.get(..usize::from(self.cores))?;
+        let distinct: BTreeSet<usize> = cpus.iter().copied().collect();
+        (distinct.len() == cpus.len()).then_some(cpus)
+    }
+
     /// Checks relations between values that would break an invariant. Called by
     /// [`Gateway::start`](crate::Gateway::start).
     ///
@@ -420,6 +452,11 @@ impl GatewayConfig {
         let limits = &self.limits;
         let rules = [
             (self.cores >= 1, "cores must be at least 1"),
+            (
+                self.steering != Steering::Cpu || self.own_cpus().is_some(),
+                "steering by CPU needs a CPU of its own for each core: cpus must name at least as many as there are cores",
+            ),
+            (self.imbalance == 0 || self.imbalance >= 100, "imbalance must be 0 or at least 100 percent"),
             (!self.routers.is_empty(), "at least one router endpoint is needed"),
             (self.routers.len() <= 4_096, "at most 4,096 router endpoints are supported"),
             (self.slots >= 1, "slots must be at least 1"),
@@ -489,6 +526,17 @@ mod tests {
         let mut bad = good.clone();
         bad.limits.outbox_soft = bad.limits.outbox_hard;
         assert!(bad.check().unwrap_err().0.contains("outbox_soft"));
+        let mut bad = good.clone();
+        bad.imbalance = 99;
+        assert!(bad.check().unwrap_err().0.contains("imbalance"));
+        let mut bad = good.clone();
+        (bad.steering, bad.cores) = (Steering::Cpu, 2);
+        for cpus in [&[][..], &[0], &[1, 1]] {
+            bad.cpus = cpus.to_vec();
+            assert!(bad.check().unwrap_err().0.contains("steering"), "{cpus:?}");
+        }
+        bad.cpus = vec![3, 1, 0];
+        assert_eq!((bad.check(), bad.own_cpus()), (Ok(()), Some(&[3, 1][..])));
         let mut bad = good;
         bad.timing.pong = bad.timing.ping;
         assert!(bad.check().unwrap_err().0.contains("pong"));

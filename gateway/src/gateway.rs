@@ -15,9 +15,10 @@ use crate::address::Addresses;
 use crate::auth::{AuthConfigError, Authenticator};
 use crate::config::{BadConfig, GatewayConfig};
 use crate::control::{self, ControlHandle, ControlRequest, CorePort, LinkHealth};
-use crate::core::{Core, Mail, Seat, Shared};
+use crate::core::{Core, Loads, Mail, Seat, Shared};
 use crate::placement::Placement;
 use crate::stats::{self, StatsHandle};
+use crate::steering;
 
 /// Requests of the admin thread that may wait for one core.
 const CONTROL_QUEUE: usize = 16_384;
@@ -104,6 +105,7 @@ impl Gateway {
             incarnation: seed.iter().skip(32).fold(0, |number, byte| number << 8 | u64::from(*byte)),
             start: Instant::now(),
             connections: AtomicU32::new(0),
+            loads: Loads::new(cores, config.imbalance),
             links_up: AtomicUsize::new(0),
             draining: AtomicUsize::new(0),
             snapshots: stats::slots(usize::from(cores)),
@@ -206,7 +208,7 @@ impl Gateway {
     }
 }
 
-/// One listener per core on one port.
+/// One listener per core on one port, in the order of the cores.
 fn listen(config: &GatewayConfig) -> Result<Vec<Listener>, StartError> {
     let options = TcpOptions {
         backlog: config.ring.backlog,
@@ -222,6 +224,11 @@ fn listen(config: &GatewayConfig) -> Result<Vec<Listener>, StartError> {
             address = *bound;
         }
         listeners.push(listener);
+    }
+    if let (Some(cpus), Some(listener)) = (steering::by_cpu(config), listeners.first()) {
+        let system = |error| StartError::System { what: "cannot steer connections by CPU", error };
+        listener.steer_by_cpu(&cpus).map_err(system)?;
+        tracing::info!(?cpus, "connections go to the core of the CPU that takes their packets");
     }
     Ok(listeners)
 }

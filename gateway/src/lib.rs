@@ -37,6 +37,7 @@ mod pace;
 mod placement;
 mod session;
 pub mod stats;
+mod steering;
 mod time;
 
 pub use gateway::{Gateway, StartError};

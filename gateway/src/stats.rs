@@ -41,6 +41,8 @@ figures! {
     pub struct Counters {
         /// Connections accepted.
         accepted,
+        /// Connections handed to another core on their arrival, since this one held too many.
+        connections_moved,
         /// Connections closed at once: too many from their address, or stopping.
         turned_away,
         /// Upgrades completed.
@@ -136,6 +138,14 @@ figures! {
     }
 }
 
+/// Most connections of a core over the mean of all cores; 1 is even, and what no connections are.
+#[must_use]
+pub fn imbalance(cores: &[CoreSnapshot]) -> f64 {
+    let connections = || cores.iter().map(|core| core.gauges.connections);
+    let (most, all) = (connections().max().unwrap_or(0), connections().sum::<u64>());
+    if all == 0 { 1.0 } else { most as f64 * cores.len() as f64 / all as f64 }
+}
+
 /// Figures of one core at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct CoreSnapshot {
@@ -207,6 +217,18 @@ impl StatsHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn imbalance_is_most_over_mean() {
+        let core = |connections| CoreSnapshot {
+            gauges: Gauges { connections, ..Gauges::default() },
+            ..CoreSnapshot::default()
+        };
+        assert_eq!(imbalance(&[]), 1.0);
+        assert_eq!(imbalance(&[core(0), core(0)]), 1.0);
+        assert_eq!(imbalance(&[core(5), core(5)]), 1.0);
+        assert_eq!(imbalance(&[core(9), core(3), core(0)]), 2.25);
+    }
 
     #[test]
     fn figures_have_names_help_and_values_and_add_up() {

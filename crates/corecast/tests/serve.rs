@@ -139,6 +139,8 @@ fn metrics_tell_what_happens_and_never_where_or_to_whom() {
     assert!(text.contains("corecast_build_info{version=\"") && text.contains("role=\"standalone\""), "{text}");
     assert_eq!(sum(&text, "corecast_gateway_clients{"), 1.0, "{text}");
     assert!(text.contains("corecast_gateway_connections{core=\"1\"}"), "{text}");
+    assert!(text.contains("corecast_gateway_connections_moved_total{core=\"1\"} 0"), "{text}");
+    assert!(text.contains("corecast_gateway_imbalance_ratio 2"), "one connection on one of two cores: {text}");
     assert_eq!(sum(&text, "corecast_gateway_link_up{"), 1.0, "{text}");
     // Every family is described once, and no name stands for two of them.
     let mut families: Vec<_> =

@@ -293,6 +293,11 @@ impl Links {
         self.owned.iter().map(snapshot).collect()
     }
 
+    /// How many links this core owns.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.owned.len()).unwrap_or(u32::MAX)
+    }
+
     /// How many links are up.
     pub(super) fn up(&self) -> usize {
         self.owned.iter().filter(|owned| owned.link.state() == LinkState::Up).count()

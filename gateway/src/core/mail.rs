@@ -5,9 +5,11 @@
 //!   an overflow that is bounded by the number of chats and open requests; updates are kept up to [`OVERFLOW_UPDATES`]
 //!   and beyond that their chat is given up on the stalled core: it is told `Reset` once it takes mail again.
 //! * Mail from one core to another keeps its order, overflow included.
+//! * A connection is handed over only into a mailbox with room: it never waits behind a core that does not move.
 
 use std::collections::{HashSet, VecDeque};
 
+use corecast_ring::Arrival;
 use corecast_ring::mailbox::{Full, Mailboxes};
 use corecast_wire::ChatName;
 
@@ -54,6 +56,8 @@ pub(crate) enum Mail {
     FromLink(FromLink<Origin>),
     /// From the core that owns a link: it did not take the request.
     Declined(Asked, Origin, RequestRefused),
+    /// From a core with more connections: it has accepted this one.
+    Arrived(Arrival),
 }
 
 /// Updates that may wait for one core beyond its mailbox.
@@ -108,12 +112,26 @@ impl Post {
 
     /// Asks something of a link on another core. Hands back what may be refused if there is no room.
     pub(crate) fn ask(&mut self, core: CoreId, endpoint: u16, request: LinkRequest) -> Result<(), LinkRequest> {
-        let full = !self.peers[usize::from(core)].waiting.is_empty() || self.mailboxes.room(usize::from(core)) == 0;
-        if full && request.asker().is_some() {
+        if self.is_full(core) && request.asker().is_some() {
             return Err(request);
         }
         self.send(core, Mail::ToLink(endpoint, request));
         Ok(())
+    }
+
+    /// Gives a connection to another core. Hands it back if there is no room.
+    pub(crate) fn hand_over(&mut self, core: CoreId, arrival: Arrival) -> Result<(), Arrival> {
+        if self.is_full(core) {
+            return Err(arrival);
+        }
+        self.send(core, Mail::Arrived(arrival));
+        Ok(())
+    }
+
+    /// Whether what is sent now would have to wait.
+    fn is_full(&self, core: CoreId) -> bool {
+        let core = usize::from(core);
+        !self.peers[core].waiting.is_empty() || self.mailboxes.room(core) == 0
     }
 
     /// Passes an answer on to the core that asked.

@@ -1,8 +1,8 @@
 //! The driver of one core: its thread, its ring, the turn of its loop. The only module that names the ring.
 //!
-//! A turn, in this order: submit and wait · events (accepts, input → commands, sockets) · outboxes confirmed · mail from
-//! other cores · requests of the admin thread · timers · links ⇄ chats until quiet · fan-out slices · outboxes flushed ·
-//! links transmit · mail flushed. The next turn's system call submits what this one queued.
+//! A turn, in this order: submit and wait · events (input → commands, sockets) · new connections · outboxes confirmed ·
+//! mail from other cores · requests of the admin thread · timers · links ⇄ chats until quiet · fan-out slices · outboxes
+//! flushed · links transmit · mail flushed. The next turn's system call submits what this one queued.
 //!
 //! Invariants worth naming:
 //! * One clock reading per turn; everything in a turn happens at that time.
@@ -11,11 +11,13 @@
 //! * A panic on a core ends the process: half a gateway would look alive.
 
 mod admin;
+mod arrivals;
 mod delivery;
 mod effects;
 mod identity;
 mod inbound;
 mod links;
+mod loads;
 mod mail;
 mod membership;
 mod origin;
@@ -50,6 +52,7 @@ use mail::Post;
 use state::State;
 use window::Window;
 
+pub(crate) use loads::Loads;
 pub(crate) use mail::Mail;
 
 /// Mail that one turn handles; the rest waits in the mailbox.
@@ -74,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) start: Instant,
     /// Open client connections.
     pub(crate) connections: AtomicU32,
+    /// Where they are.
+    pub(crate) loads: Loads,
     /// Router links that are up.
     pub(crate) links_up: AtomicUsize,
     /// Cores that have begun to drain.
@@ -125,9 +130,11 @@ impl Core {
         let now = Instant::now();
         let epoch = Epoch::new(shared.start, unix_ms().saturating_sub(millis_since(shared.start, now)));
         mailboxes.attach(&reactor);
-        let listener = reactor.listen(listener)?;
+        let listener = reactor.listen_for_arrivals(listener)?;
         let mut seeds = Seeds::new(seed);
         let links = Links::new(&shared, core, now, || seeds.next());
+        // Links take slots too.
+        shared.loads.open(core, reactor.room().saturating_sub(links.count()));
         let min_wait = shared.config.ring.min_wait;
         let number = seeds.number();
         Ok(Self {
@@ -164,10 +171,11 @@ impl Core {
             self.state.now = self.epoch.now(self.now);
             self.state.counters.turns += 1;
             let before = self.state.work_done();
-            let work = events.len();
+            let mut work = events.len();
             for event in events.drain(..) {
                 self.handle(event);
             }
+            work += self.place_arrivals();
             self.turn();
             self.window.note(work + self.state.work_done().wrapping_sub(before), self.now);
         }
@@ -198,6 +206,7 @@ impl Core {
         for conn in self.state.to_close.drain(..) {
             self.reactor.close(conn);
         }
+        self.state.shared.loads.hold(self.state.core, self.state.sessions.len());
         self.links.transmit(&mut self.reactor, self.now);
         self.post.retry();
         self.post.mailboxes().flush(&mut self.reactor);
@@ -265,6 +274,7 @@ impl Core {
                     let from = CoreId::try_from(from).unwrap_or(0);
                     self.links.ask_for(from, endpoint, request, &mut self.post, self.now);
                 }
+                Mail::Arrived(arrival) => self.arrived(arrival),
                 Mail::Declined(asked, origin, refused) => self.state.declined(asked, origin, refused.into()),
             }
         }

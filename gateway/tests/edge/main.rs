@@ -14,6 +14,7 @@ mod many_chats;
 mod recovery;
 mod reset;
 mod server_api;
+mod skew;
 mod slow_reader;
 mod stall;
 mod timeouts;

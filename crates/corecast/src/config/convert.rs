@@ -13,7 +13,7 @@ use corecast_router::keys::KeyLimits;
 
 use super::validate::{cpu_list, listen_address, secret};
 use super::values::{Secret, Value as _};
-use super::{AnonymousUsers, Auth, Problems, Settings, Users};
+use super::{AnonymousUsers, Auth, Problems, Settings, Steering, Users};
 
 /// Everything that decides who may do what. Keys are read from their files and checked.
 pub(crate) fn auth(settings: &Settings) -> Result<AuthConfig, Problems> {
@@ -64,6 +64,12 @@ pub(crate) fn gateway(
     config.path.clone_from(&section.path);
     config.cores = section.cores;
     config.cpus = cpu_list(&section.cpus).map_err(wrong("gateway.cpus"))?;
+    config.steering = match section.steering {
+        Steering::Auto => gateway::Steering::Auto,
+        Steering::Hash => gateway::Steering::Hash,
+        Steering::Cpu => gateway::Steering::Cpu,
+    };
+    config.imbalance = section.imbalance;
     config.slots = settings.link.slots;
     config.trusted_proxies = section
         .trusted_proxies

@@ -54,6 +54,18 @@ section! {
     }
 }
 
+choice! {
+    /// How new connections find their core.
+    pub(crate) enum Steering {
+        /// By CPU where the cores match the receive queues.
+        Auto = "auto",
+        /// By the kernel's hash.
+        Hash = "hash",
+        /// To the core of the CPU that took the packet.
+        Cpu = "cpu",
+    }
+}
+
 section! {
     /// The WebSocket side: `standalone` and `gateway`.
     struct Gateway = "gateway" {
@@ -68,6 +80,14 @@ section! {
         /// CPUs to pin those threads to, in turn: numbers and ranges, such as `0-3,8`. Empty: not pinned. A CPU that the
         /// process may not use ends the start. Flag: `--cpus`.
         cpus: String = String::new(), limit "";
+        /// How new connections find their core. `hash`: spread by the kernel. `cpu`: to the core on the CPU that took the
+        /// packet, which needs a CPU in `cpus` for each core and pays where each of these takes the interrupts of a receive
+        /// queue; clients on the same host, such as a proxy, count for the CPU that they run on. `auto`: `cpu` if exactly
+        /// the cores' CPUs take the network's interrupts and the port is not on loopback, else `hash`.
+        steering: Steering = Steering::Auto, limit "";
+        /// Connections that a core may hold in percent of the mean of all cores, from 100. A core that accepts more than
+        /// that, and holds 256, gives them to the core with the fewest. 0: only a core without free slots gives any away.
+        imbalance: u32 = gateway::IMBALANCE_PERCENT, limit "New connections change the core; counted.";
         /// Router cores to link to, as `host:port`, `unix:/path` or `NAME@` followed by one of these (`gateway` only). Every
         /// gateway of a cluster lists the same names, in any order: they decide which router owns which chat, and a router
         /// refuses a gateway whose list differs. Without `NAME@` the address is the name. Flag: `--router`, repeated.

@@ -59,6 +59,7 @@ fn every_setting_can_be_set_by_file_and_by_environment() {
         "true or false" => "true",
         "whole number" => "7",
         kind if kind.starts_with("list") => "[\"seven\"]",
+        "one of `auto` `hash` `cpu`" => "\"hash\"",
         "one of `text` `json`" => "\"json\"",
         "one of `HS256` `HS384` `HS512`" => "\"HS384\"",
         "text" | "secret text" => "\"seven\"",
@@ -198,6 +199,33 @@ fn each_role_says_what_it_cannot_start_without() {
     assert!(checked("", Some(Role::Router)).iter().any(|problem| problem.contains("link.secret")));
     let problems = checked("[link]\nsecret = \"0123456789abcdef\"", Some(Role::Gateway));
     assert!(problems.iter().any(|problem| problem.contains("gateway.routers")), "{problems:?}");
+}
+
+#[test]
+fn steering_by_cpu_needs_a_cpu_for_each_core_and_an_imbalance_is_a_share_of_the_mean() {
+    let steered = |cpus: &str| checked(&format!("[gateway]\nsteering = \"cpu\"\ncores = 2\ncpus = \"{cpus}\""), None);
+    assert_eq!(steered("3,1"), Vec::<String>::new());
+    for (cpus, has) in [("", 0), ("0", 1), ("1,1", 1)] {
+        let problems = steered(cpus);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains(&format!("has {has} for 2")), "{problems:?}");
+        assert!(problems[0].contains("gateway.steering is from"), "{problems:?}");
+    }
+    assert!(problem("[gateway]\nsteering = \"rss\"", &[]).contains("`auto` `hash` `cpu`"));
+    for imbalance in [0, 100, 125] {
+        assert!(checked(&format!("[gateway]\nimbalance = {imbalance}"), None).is_empty(), "{imbalance}");
+    }
+    for imbalance in [1, 99, 102_401] {
+        let problems = checked(&format!("[gateway]\nimbalance = {imbalance}"), None);
+        assert!(problems.len() == 1 && problems[0].contains("gateway.imbalance"), "{problems:?}");
+    }
+    let (settings, _) = read("[gateway]\nsteering = \"hash\"\nimbalance = 150", &[]).unwrap();
+    let routers = super::convert::endpoints(&Settings {
+        gateway: super::Gateway { routers: vec!["unix:@r".into()], ..super::Gateway::default() },
+        ..Settings::default()
+    });
+    let config = super::convert::gateway(&settings, routers.unwrap(), &super::values::Secret::new("s")).unwrap();
+    assert_eq!((config.steering, config.imbalance), (corecast_gateway::config::Steering::Hash, 150));
 }
 
 #[test]

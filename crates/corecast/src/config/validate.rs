@@ -1,17 +1,20 @@
 //! Checks what no single setting can: relations between limits, and what a role cannot start without. Every message names the
 //! keys, where their values came from, and the way out.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::schema::env_name;
 use super::values::{Secret, Value};
-use super::{Origins, Problems, Settings, convert};
+use super::{Gateway, Origins, Problems, Settings, Steering, convert};
 use crate::cli::Role;
 
 /// Shortest secret of the router links in bytes: 128 bits if it is random.
 pub(crate) const LINK_SECRET_MIN: usize = 16;
 /// Largest message a router link carries: half of its largest frame.
 const MESSAGE_MAX: u64 = 512 * 1024;
+/// A core can hold no more of the mean than all of it, times the most cores.
+const IMBALANCE_MAX: u32 = 100 * 1_024;
 /// Clients give a reply this long before they drop the connection.
 const CLIENT_PATIENCE_SECONDS: u64 = 5;
 
@@ -180,6 +183,24 @@ impl Rules<'_> {
                 self.rule(false, &[key], || format!("{key}: {problem}"));
             }
         }
+        self.steering(&settings.gateway);
+    }
+
+    fn steering(&mut self, gateway: &Gateway) {
+        let (cores, imbalance) = (usize::from(gateway.cores), gateway.imbalance);
+        let cpus = cpu_list(&gateway.cpus).unwrap_or_default();
+        let distinct = cpus.iter().take(cores).collect::<BTreeSet<_>>().len();
+        let keys = ["gateway.steering", "gateway.cpus", "gateway.cores"];
+        self.rule(gateway.steering != Steering::Cpu || distinct == cores, &keys, || {
+            format!(
+                "gateway.steering = \"cpu\" needs a CPU of its own for each core: gateway.cpus = \"{}\" has {distinct} for \
+                 {cores}. Name as many CPUs as there are cores, or use \"auto\"",
+                gateway.cpus
+            )
+        });
+        self.rule(imbalance == 0 || (100..=IMBALANCE_MAX).contains(&imbalance), &["gateway.imbalance"], || {
+            format!("gateway.imbalance = {imbalance} must be 0 (off), or between 100 and {IMBALANCE_MAX} percent of the mean")
+        });
     }
 
     fn addresses(&mut self, settings: &Settings) {

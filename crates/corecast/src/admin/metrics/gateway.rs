@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use corecast_gateway::stats::{CoreSnapshot, LinkSnapshot, StatsHandle};
+use corecast_gateway::stats::{CoreSnapshot, LinkSnapshot, StatsHandle, imbalance};
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
@@ -18,6 +18,9 @@ pub(crate) fn register(registry: &mut Registry, stats: StatsHandle) {
         let cores = stats.snapshot();
         figures(&mut encoder, MetricType::Counter, &cores, |core| core.counters.figures().collect())?;
         figures(&mut encoder, MetricType::Gauge, &cores, |core| core.gauges.figures().collect())?;
+        let help = "Most connections of a core over the mean of all cores; 1 is even.";
+        let ratio = encoder.encode_descriptor("gateway_imbalance_ratio", help, None, MetricType::Gauge)?;
+        { ratio }.encode_gauge(&imbalance(&cores))?;
         closes(&mut encoder, &cores)?;
         seconds(&mut encoder, "gateway_cpu_seconds", "CPU time of the core's thread.", &cores, |core| core.cpu_ns)?;
         seconds(&mut encoder, "gateway_core_seconds", "Time since the core's start.", &cores, |core| core.uptime_ns)?;
