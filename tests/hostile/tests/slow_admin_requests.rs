@@ -1,18 +1,19 @@
-//! Claim: requests to the admin port that never end are given up, and then others are served again; the data plane does not notice.
+//! Claim: requests to the admin port that never end, and answers that nobody reads, are given up, and then others are served again; the
+//! data plane does not notice.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use corecast_faults::cluster::API_KEY;
-use corecast_hostile::PATIENCE;
 use corecast_hostile::http::{self, Response, call, post};
 use corecast_hostile::socket::Socket;
 use corecast_hostile::stage::Stage;
+use corecast_hostile::{PATIENCE, eventually};
 use serde_json::json;
 
 const CONNECTIONS: usize = 20;
 const TIMEOUT: Duration = Duration::from_secs(1);
-const CONFIG: &str = "[admin]\nconnections = 20\ntimeout = \"1s\"\n";
+const CONFIG: &str = "[admin]\nconnections = 20\ntimeout = \"1s\"\nwrite_timeout = \"1s\"\n";
 /// Resolution of timers, and what a busy machine may add.
 const LATE_MAX: Duration = Duration::from_secs(2);
 
@@ -87,5 +88,27 @@ fn connections_without_requests_make_room() {
     assert_eq!(http::get(stage.admin(), "/healthz").status, 200);
     println!("served {:?} after {CONNECTIONS} connections went idle", begin.elapsed());
     drop(idle);
+    stage.finish();
+}
+
+#[test]
+fn answers_that_nobody_reads_make_room() {
+    let stage = Stage::start(CONFIG);
+    let descriptors = stage.process().descriptors();
+    let asks = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n".repeat(1_000);
+    let attackers: Vec<Socket> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut socket = Socket::connect_with_receive_buffer(stage.admin(), 4096).expect("connect");
+            let _ = socket.send_some(&asks);
+            socket
+        })
+        .collect();
+    let begin = Instant::now();
+    assert_eq!(http::get(stage.admin(), "/healthz").status, 200);
+    println!("served {:?} after {CONNECTIONS} connections stopped reading", begin.elapsed());
+    let process = stage.process();
+    // Nothing of them is kept, although all of them are still there.
+    eventually("as many descriptors as before", PATIENCE, || process.descriptors() <= descriptors + 1);
+    drop(attackers);
     stage.finish();
 }

@@ -6,6 +6,7 @@ pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod server;
 mod upstream;
+mod write_deadline;
 
 use axum::Router;
 use axum::http::StatusCode;

@@ -119,6 +119,8 @@ section! {
         broadcast_max: u32 = 10_000, limit "More are answered with error 107.";
         /// How long a request may take until its answer is sent.
         timeout: Span = Span::secs(10), limit "Then 408 while its body is awaited, else error 100: the outcome is unknown.";
+        /// How long the client may take nothing of an answer that is sent. Who reads slowly goes on.
+        write_timeout: Span = Span::secs(10), limit "The connection is reset.";
         /// Connections that are served at a time.
         connections: u32 = 512, limit "Further ones wait in the accept queue.";
     }

@@ -24,6 +24,7 @@ pub(crate) use router::router;
 pub(crate) use standalone::standalone;
 
 use crate::admin::health::Health;
+use crate::admin::server::ConnectionLimits;
 use crate::admin::{self, server};
 use crate::config::Settings;
 use crate::exit::Failure;
@@ -54,12 +55,16 @@ struct Admin {
 fn serve(settings: &Settings, admin_side: Admin, mut parts: Box<dyn Parts>, patience: Duration) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Runtime(format!("cannot start the admin thread: {error}")))?;
-    let (connections, timeout) = (settings.admin.connections as usize, settings.admin.timeout.0);
+    let limits = ConnectionLimits {
+        connections: settings.admin.connections as usize,
+        head_timeout: settings.admin.timeout.0,
+        write_timeout: settings.admin.write_timeout.0,
+    };
     let outcome = runtime.block_on(async {
         let listener = TcpListener::from_std(admin_side.listener)
             .map_err(|error| Failure::Runtime(format!("cannot serve the admin port: {error}")))?;
         let mut signals = signals::Signals::new()?;
-        tokio::spawn(server::serve(listener, admin::complete(admin_side.routes), connections, timeout));
+        tokio::spawn(server::serve(listener, admin::complete(admin_side.routes), limits));
         let mut watch = tokio::time::interval(WATCH_EVERY);
         loop {
             tokio::select! {
