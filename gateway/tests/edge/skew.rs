@@ -8,6 +8,7 @@ use corecast_gateway::stats::{CoreSnapshot, imbalance};
 use corecast_ring::affinity;
 
 use crate::client::Client;
+use crate::stall::{chats_of_both, stall};
 use crate::{Edge, wait_until};
 
 /// More than twice the number below which imbalance does not matter.
@@ -125,4 +126,44 @@ fn a_full_core_gives_its_connections_to_one_with_room_and_a_full_gateway_keeps_t
         client.connect_with("").unwrap();
         everybody_is_served(&edge, &mut [client]);
     }
+}
+
+#[test]
+fn a_core_that_stands_still_is_given_what_its_mailbox_holds_and_no_connection_is_lost() {
+    const MAILBOX: usize = 64;
+    if !can_steer() {
+        return;
+    }
+    let edge = Edge::with(2, |config| {
+        steered(config);
+        config.ring.mailbox = MAILBOX;
+    });
+    let mut scout = edge.client();
+    let chats = chats_of_both(&edge, &mut scout);
+    let resume = stall(edge.gateway(), &chats[1]);
+    let (cpu, address) = (affinity::available().unwrap()[0], edge.gateway().local_addr());
+    let mut streams: Vec<TcpStream> = (0..CLIENTS).map(|_| connected(cpu, address)).collect();
+    let stats = edge.gateway().stats();
+    let first = || stats.snapshot().swap_remove(0);
+    wait_until("all are placed", || {
+        let core = first();
+        core.gauges.connections + core.counters.connections_moved >= CLIENTS as u64
+    });
+    let moved = first().counters.connections_moved;
+    assert!((1..=MAILBOX as u64).contains(&moved), "{moved}");
+    // The core that accepted them serves those that it kept.
+    let mut kept = Client::over(streams.remove(0), "", None);
+    kept.connect_with("").unwrap();
+    kept.subscribe(&chats[0]);
+    kept.publish(&chats[0], "1").unwrap();
+    kept.read_to(&chats[0], 1);
+    drop(resume);
+    let mut served: Vec<Client> = streams.into_iter().map(|stream| Client::over(stream, "", None)).collect();
+    for client in &mut served {
+        client.connect_with("").unwrap();
+        client.subscribe(&chats[0]);
+    }
+    kept.publish(&chats[0], "2").unwrap();
+    served.iter_mut().for_each(|client| client.read_to(&chats[0], 2));
+    settled(&edge, CLIENTS + 1);
 }

@@ -24,7 +24,7 @@ fn edge() -> Edge {
 }
 
 /// A chat of each core: one whose link that core owns.
-fn chats_of_both(edge: &Edge, scout: &mut Client) -> [String; 2] {
+pub(crate) fn chats_of_both(edge: &Edge, scout: &mut Client) -> [String; 2] {
     [0, 1].map(|core| {
         let is_of = |chat: &String| {
             let subscribes = || edge.routers[core].seen().subscribes;
@@ -38,7 +38,7 @@ fn chats_of_both(edge: &Edge, scout: &mut Client) -> [String; 2] {
 
 /// Stops a core where it stands, until what this returns is dropped: an answer of the server API is handed out on the
 /// thread of the core that owns the chat, and this one's receiver does what it must not, it waits.
-fn stall(gateway: &Gateway, chat: &str) -> mpsc::Sender<()> {
+pub(crate) fn stall(gateway: &Gateway, chat: &str) -> mpsc::Sender<()> {
     let (resume, stalled) = mpsc::channel::<()>();
     let (report, begun) = mpsc::channel();
     let wait = move |_: Result<PresenceStats, _>| {
