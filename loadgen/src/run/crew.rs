@@ -15,9 +15,12 @@ use crate::worker::desk::Duties;
 use crate::worker::driver::{self, Report, WorkerConfig};
 use crate::worker::shared::Shared;
 
-/// Receive buffers of a ring: what one turn can take in. Their sum is the generator's largest fixed cost: 1,024 × 1 KiB for
+/// Receive buffers of a ring: what one turn can take in. Their sum is the generator's largest fixed cost: 512 × 1 KiB for
 /// each ring.
-const RECEIVE_BUFFERS: u16 = 1_024;
+const RECEIVE_BUFFERS: u16 = 512;
+/// Completions of a ring, 16 bytes each: all receive buffers, a burst of connects, and what ends at once; overflows are
+/// counted.
+const COMPLETION_ENTRIES: u32 = 8_192;
 const RECEIVE_BUFFER_BYTES_MIN: usize = 1_024;
 const RECEIVE_BUFFER_BYTES_MAX: usize = 32 * 1_024;
 /// Envelope around a body in any of the protocols.
@@ -180,7 +183,7 @@ fn worker_configs(shared: &Shared, options: &RunOptions, layout: &Layout) -> Vec
                 connecting: share.part(index, layout.rings),
             },
             cpu: cpu(index),
-            ring: ring(layout.slots, RECEIVE_BUFFERS, 32_768),
+            ring: ring(layout.slots, RECEIVE_BUFFERS, COMPLETION_ENTRIES),
             window: options.window,
         })
         .collect();
