@@ -125,7 +125,8 @@ impl<O: Copy> Link<O> {
                 link.draining = true;
                 let drain = Duration::from_millis(u64::from(away.drain_ms));
                 self.notice(LinkNotice::GoAway { reason: away.reason, drain });
-                Ok(())
+                // With nothing to drain nothing follows: until the router closes, every publish would only be refused.
+                if drain.is_zero() { Err(LinkError::Disconnected) } else { Ok(()) }
             }
             ToGateway::Ping { nonce } => {
                 self.push(&ToRouter::Pong { nonce });

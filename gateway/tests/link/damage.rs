@@ -1,10 +1,16 @@
 //! A damaged or cut stream ends the link at once; no message is made of what was damaged, and nothing is lost by it.
 
-use corecast_gateway::link::{LinkBlame, LinkError, LinkState};
-use corecast_wire::message::{GoAwayReason, SubscribeOutcome, ToGateway, ToRouter};
+use std::time::Duration;
+
+use bytes::Bytes;
+use corecast_gateway::link::{LinkAction, LinkBlame, LinkError, LinkState, Publish};
+use corecast_wire::message::{GoAway, GoAwayReason, SubscribeOutcome, ToGateway, ToRouter};
 use corecast_wire::{FrameError, WireError};
 
-use crate::harness::{Harness, encode, subscribed, update};
+use crate::harness::{Harness, chat, encode, subscribed, update};
+
+/// Longest wait before the first attempt to connect again, as the protocol states it.
+const RETRY_MAX: Duration = Duration::from_millis(50);
 
 #[test]
 fn a_link_cut_in_mid_frame_goes_on_where_it_was() {
@@ -72,6 +78,34 @@ fn goodbye(harness: &mut Harness) -> GoAwayReason {
     let sent = harness.sent();
     let [ToRouter::GoAway(away)] = sent.as_slice() else { panic!("{sent:?}") };
     away.reason
+}
+
+#[test]
+fn a_router_that_ends_the_link_is_left_at_once() {
+    for reason in [GoAwayReason::Corrupt, GoAwayReason::Protocol, GoAwayReason::Slow, GoAwayReason::Replaced] {
+        let mut harness = Harness::up();
+        harness.live("chat", 3, 7);
+        let publish = Publish { chat: chat("chat"), key: None, payload: Bytes::from_static(b"hi") };
+        harness.link.publish(publish, 0, 1, harness.now).expect("taken");
+        harness.drain();
+        harness.on_the_way.clear();
+
+        let told = harness.now;
+        let away = ToGateway::GoAway(GoAway { reason, drain_ms: 0 });
+        let error = harness.try_say(&[update(0, 8), away, update(0, 9)]).expect_err("over");
+        assert_eq!(error, LinkError::Disconnected);
+        assert_eq!(harness.seen(), ["0/0 update 8", "0 published 1 Err(Unknown)"]);
+        assert_eq!(harness.actions, [LinkAction::Disconnect]);
+        assert_eq!(harness.sent(), [], "there is nothing to say to it");
+
+        // No second passes until it serves again, and nobody was reset.
+        harness.come_up();
+        assert!(harness.now - told <= RETRY_MAX, "{reason:?}: {:?}", harness.now - told);
+        let sent = harness.asked();
+        let [ToRouter::Subscribe(subscribe)] = sent.as_slice() else { panic!("{sent:?}") };
+        assert_eq!(subscribe.resume.map(|position| (position.epoch, position.offset)), Some((3, 8)));
+        assert_eq!(harness.seen(), [""; 0]);
+    }
 }
 
 #[test]
