@@ -16,14 +16,14 @@ use corecast_benches::cpu;
 use corecast_centrifuge::Encoding;
 use corecast_gateway::config::{RECENT_MESSAGES, RECENT_TOTAL};
 use corecast_gateway::link::FromLink;
+use corecast_gateway::measured::MeasuredCore;
 use corecast_ring::mailbox::{Mailboxes, mesh};
 use corecast_ring::{Reactor, ReactorConfig, Wait};
 use corecast_wire::FrameEncoder;
 use serde::Serialize;
 
-use crate::paths::interested::Interested;
 use crate::paths::link::{Linked, Origin};
-use crate::paths::{PAYLOAD_BYTES, UNIX_MS, payload};
+use crate::paths::{PAYLOAD_BYTES, UNIX_MS, interested, payload};
 
 /// Name and version of the JSON form.
 const SCHEMA: &str = "corecast.c_msg/1";
@@ -197,7 +197,7 @@ fn measure(options: &Options, cores: u16, encoding: Encoding) -> Result<Parts<Sp
 
 struct Bench {
     linked: Linked,
-    interested: Interested,
+    interested: MeasuredCore,
     /// Core 0 owns the link; 1 and those after it have members. Only 1 is measured.
     mailboxes: Vec<Mailboxes<FromLink<Origin>>>,
     reactor: Reactor,
@@ -215,7 +215,7 @@ impl Bench {
         chats.sort_by_key(|chat| chat.wrapping_mul(0x9e37_79b9));
         Ok(Self {
             linked: Linked::new(options.chats, cores)?,
-            interested: Interested::new(options.chats, &[encoding])?,
+            interested: interested::core(options.chats, &[encoding])?,
             mailboxes: mesh(usize::from(cores) + 1, MAILBOX),
             reactor: Reactor::new(&config)?,
             chats,

@@ -1,4 +1,10 @@
 //! Counts the instructions that a process executes within one function, with valgrind's callgrind.
+//!
+//! A count depends on code, compiler and C library, hardly on the machine: valgrind shows every CPU that has AVX2 to the
+//! program as the same Haswell (`amd64g_dirtyhelper_CPUID_avx2` in VEX), whatever it is, so that libc's memcpy and what
+//! Rust code selects at run time are the same variants everywhere. Without AVX2 libc selects others: counted with
+//! `GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-AVX,-AVX_Fast_Unaligned_Load,-ERMS,-BMI2`, the paths of `micro` cost 0.2 % less to
+//! 4.4 % more. Seeds of hash maps, which differ from run to run, move what looks up names by less than 0.1 %.
 
 use std::path::Path;
 use std::process::Command;

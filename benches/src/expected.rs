@@ -4,6 +4,7 @@
 //! * The comparison is by ratio: more than `instructions × tolerance` is a regression. Fewer than `instructions ÷
 //!   tolerance` is not one, but is reported, so that what was won is kept.
 //! * Nothing passes unseen: an operation without a row and a row without an operation are failures as well.
+//! * A table says which compiler it is of, and another compiler gets wider limits, not another verdict on the same code.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,11 +15,16 @@ use serde::Deserialize;
 /// How far a count may exceed the expected one, unless its row says otherwise. Below it are the other code generation of
 /// a patch release of the compiler and the small moves that any change makes; one more allocation or copy is above it.
 const TOLERANCE: f64 = 1.10;
+/// What another compiler than the table's multiplies limits by: its inlining differs, while a change that doubles a path still
+/// shows.
+const OTHER_COMPILER: f64 = 1.25;
 
 /// What operations are expected to cost.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(transparent)]
 pub struct Expected {
+    /// Version of the compiler that the counted code came from.
+    rustc: Option<String>,
+    #[serde(flatten)]
     rows: BTreeMap<String, Row>,
 }
 
@@ -86,15 +92,23 @@ impl Expected {
         Ok(table)
     }
 
-    /// Compares counts, in their order, with the table. `all`: every operation was counted, so that a row without a
-    /// count names something that does not exist any more.
+    /// Whether the table is of code from this version of the compiler; one that names none is of any.
     #[must_use]
-    pub fn compare(&self, counts: &[(String, u64)], all: bool) -> Report {
+    pub fn is_of(&self, rustc: &str) -> bool {
+        self.rustc.as_deref().is_none_or(|version| version == rustc)
+    }
+
+    /// Compares counts of code from this version of the compiler, in their order, with the table. `all`: every operation was
+    /// counted, so that a row without a count names something that does not exist any more.
+    #[must_use]
+    pub fn compare(&self, counts: &[(String, u64)], rustc: &str, all: bool) -> Report {
+        let wider = if self.is_of(rustc) { 1.0 } else { OTHER_COMPILER };
+        let limit = |row: Option<&Row>| row.and_then(|row| row.tolerance).unwrap_or(TOLERANCE) * wider;
         let mut lines: Vec<_> = counts
             .iter()
             .map(|(name, counted)| {
                 let row = self.rows.get(name);
-                let tolerance = row.and_then(|row| row.tolerance).unwrap_or(TOLERANCE);
+                let tolerance = limit(row);
                 let verdict = row.map_or(Verdict::Unknown, |row| judge(*counted, row.instructions, tolerance));
                 let expected = row.map(|row| row.instructions);
                 Line { name: name.clone(), counted: Some(*counted), expected, tolerance, verdict }
@@ -105,21 +119,25 @@ impl Expected {
             name: name.clone(),
             counted: None,
             expected: Some(row.instructions),
-            tolerance: row.tolerance.unwrap_or(TOLERANCE),
+            tolerance: limit(Some(row)),
             verdict: Verdict::Missing,
         }));
         Report { lines }
     }
 
-    /// This table with the given counts: rows keep their tolerance. `all`: rows without a count go.
-    #[must_use]
-    pub fn updated(&self, counts: &[(String, u64)], all: bool) -> Self {
+    /// This table with the given counts of code from this version of the compiler: rows keep their tolerance. `all`: rows
+    /// without a count go.
+    ///
+    /// # Errors
+    /// If rows without a count would stay that are of another compiler.
+    pub fn updated(&self, counts: &[(String, u64)], rustc: &str, all: bool) -> Result<Self> {
+        ensure!(all || self.is_of(rustc), "the table is not of rustc {rustc}: count all paths");
         let mut rows = if all { BTreeMap::new() } else { self.rows.clone() };
         for (name, instructions) in counts {
             let tolerance = self.rows.get(name).and_then(|row| row.tolerance);
             rows.insert(name.clone(), Row { instructions: *instructions, tolerance });
         }
-        Self { rows }
+        Ok(Self { rustc: Some(rustc.to_owned()), rows })
     }
 
     /// The table as TOML, behind the comments that `old` begins with.
@@ -135,6 +153,9 @@ impl Expected {
         text.truncate(text.trim_end().len());
         if !text.is_empty() {
             text.push_str("\n\n");
+        }
+        if let Some(rustc) = &self.rustc {
+            writeln!(text, "rustc = {rustc:?}\n")?;
         }
         for (name, row) in &self.rows {
             if !text.is_empty() && !text.ends_with("\n\n") {
@@ -171,6 +192,12 @@ impl Report {
     #[must_use]
     pub fn failures(&self) -> usize {
         self.lines.iter().filter(|line| line.verdict.is_failure()).count()
+    }
+
+    /// How many operations cost so much less that their rows can be tightened.
+    #[must_use]
+    pub fn loose(&self) -> usize {
+        self.lines.iter().filter(|line| line.verdict == Verdict::Loose).count()
     }
 
     /// The verdicts by name, in the order of the table.
@@ -211,6 +238,7 @@ impl Report {
 mod tests {
     use super::*;
 
+    const RUSTC: &str = "1.95.0";
     const TABLE: &str = r#"
         ["wire: decode"]
         instructions = 1000
@@ -225,7 +253,7 @@ mod tests {
     }
 
     fn verdicts(measured: &[(&str, u64)], all: bool) -> Vec<(String, Verdict)> {
-        let report = Expected::parse(TABLE).unwrap().compare(&counts(measured), all);
+        let report = Expected::parse(TABLE).unwrap().compare(&counts(measured), RUSTC, all);
         report.verdicts().map(|(name, verdict)| (name.to_owned(), verdict)).collect()
     }
 
@@ -259,7 +287,7 @@ mod tests {
     #[test]
     fn the_printed_table_names_what_failed() {
         let measured = counts(&[("wire: decode", 2_000), ("ring: send", 50), ("new", 7)]);
-        let report = Expected::parse(TABLE).unwrap().compare(&measured, true);
+        let report = Expected::parse(TABLE).unwrap().compare(&measured, RUSTC, true);
         assert_eq!(report.failures(), 2);
         let table = report.table();
         let line = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
@@ -272,14 +300,24 @@ mod tests {
     fn an_update_keeps_comments_and_tolerances() {
         let old = format!("# Why.\n\n{TABLE}");
         let table = Expected::parse(&old).unwrap();
-        let some = table.updated(&counts(&[("ring: send", 90)]), false).write(&old).unwrap();
-        assert!(
-            some.starts_with("# Why.\n\n[\"ring: send\"]\ninstructions = 90\ntolerance = 1.50\n\n[\"wire"),
-            "{some}"
-        );
-        let all = table.updated(&counts(&[("ring: send", 90)]), true);
+        let some = table.updated(&counts(&[("ring: send", 90)]), RUSTC, false).unwrap().write(&old).unwrap();
+        let expected =
+            "# Why.\n\nrustc = \"1.95.0\"\n\n[\"ring: send\"]\ninstructions = 90\ntolerance = 1.50\n\n[\"wire";
+        assert!(some.starts_with(expected), "{some}");
+        let all = table.updated(&counts(&[("ring: send", 90)]), RUSTC, true).unwrap();
         assert_eq!(Expected::parse(&all.write("").unwrap()).unwrap(), all);
         assert!(!all.write("").unwrap().contains("wire"));
+    }
+
+    #[test]
+    fn another_compiler_gets_wider_limits_and_no_mixed_table() {
+        let table = Expected::parse("rustc = '1.95.0'\n[a]\ninstructions = 1000\n[b]\ninstructions = 1").unwrap();
+        let verdict = |count, rustc| table.compare(&counts(&[("a", count)]), rustc, false).verdicts().next().unwrap().1;
+        assert_eq!(verdict(1_300, "1.95.0"), Verdict::Regression);
+        assert_eq!(verdict(1_300, "1.96.0"), Verdict::Fine);
+        assert_eq!(verdict(1_400, "1.96.0"), Verdict::Regression);
+        assert!(table.updated(&counts(&[("a", 1)]), "1.96.0", false).is_err());
+        assert!(table.updated(&counts(&[("a", 1)]), "1.96.0", true).unwrap().is_of("1.96.0"));
     }
 
     #[test]

@@ -32,6 +32,8 @@ mod core;
 mod fanout;
 mod gateway;
 pub mod link;
+#[doc(hidden)]
+pub mod measured;
 mod outbox;
 mod pace;
 mod placement;

@@ -64,6 +64,8 @@ enum Command {
 enum Kind {
     /// Unit, property, kernel and architecture tests, and whole-system tests with real processes.
     Rust,
+    /// Instructions of the hot paths against `benches/micro/expected.toml`, and that more of them fail.
+    Instructions,
     /// The 247 Autobahn cases of groups 1–7 and 10.
     Conformance,
     /// The published npm SDK, JSON and Protobuf, against a running server.

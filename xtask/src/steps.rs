@@ -9,7 +9,8 @@ use anyhow::{Result, bail, ensure};
 use crate::tools::{self, Node};
 use crate::{Kind, root, run, target};
 
-const KINDS: [Kind; 6] = [Kind::Rust, Kind::Conformance, Kind::Sdk, Kind::Browser, Kind::Fuzz, Kind::Deny];
+const KINDS: [Kind; 7] =
+    [Kind::Rust, Kind::Instructions, Kind::Conformance, Kind::Sdk, Kind::Browser, Kind::Fuzz, Kind::Deny];
 
 /// Long enough for a fuzz target to replay its corpus and find what a small mistake breaks, short enough for every run of CI.
 const FUZZ_SECONDS_IN_CI: u32 = 10;
@@ -23,6 +24,7 @@ pub(crate) fn test(only: &[Kind]) -> Result<()> {
         let begin = Instant::now();
         let outcome = match kind {
             Kind::Rust => rust(),
+            Kind::Instructions => instructions(),
             Kind::Conformance => conformance(false),
             Kind::Sdk => node("tests/sdk"),
             Kind::Browser => browser(),
@@ -59,6 +61,13 @@ pub(crate) fn ci() -> Result<()> {
 fn rust() -> Result<()> {
     let binary = corecast()?;
     run(cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]).env("CORECAST_BIN", binary))
+}
+
+/// The hot paths against their table, in instructions, as wall time is noise on machines that do other things too; and that
+/// this check can fail.
+fn instructions() -> Result<()> {
+    bench_micro(&[])?;
+    bench("micro", "prove", &[])
 }
 
 /// Counts instructions with the optimisation that users get.
