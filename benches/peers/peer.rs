@@ -16,7 +16,7 @@ pub(crate) enum Peer {
     CorecastGateway,
     /// Bun's native publish/subscribe.
     Bun,
-    /// uWebSockets.js on Node.
+    /// uWebSockets.js on Node 20.
     Uws,
     /// NATS over WebSocket.
     Nats,
@@ -68,7 +68,7 @@ impl Peer {
             Self::CorecastAuth => "Corecast standalone, Protobuf, tokens checked",
             Self::CorecastGateway => "Corecast gateway alone, Protobuf",
             Self::Bun => "Bun native publish/subscribe",
-            Self::Uws => "uWebSockets.js",
+            Self::Uws => "uWebSockets.js on Node 20",
             Self::Nats => "NATS over WebSocket",
             Self::Axum => "axum + tokio-tungstenite + broadcast",
             Self::Ws => "ws on Node",

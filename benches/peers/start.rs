@@ -15,6 +15,8 @@ use crate::peer::Peer;
 const START_PATIENCE: Duration = Duration::from_secs(20);
 /// Time to end in good order; with thousands of sockets to close some need it.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// Characters of a server's last words that fit into a note under the table.
+const LAST_WORDS_MAX: usize = 200;
 /// The key that signs and checks the tokens of the row with authentication. It guards nothing.
 const TOKEN_SECRET: &str = "a key for benchmarks on this host only";
 const LINK_SECRET: &str = "a secret for benchmarks on this host only";
@@ -40,7 +42,10 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         for child in &mut self.children {
-            let _ = Command::new("kill").arg(child.id().to_string()).status();
+            // Asked to end, not killed; whoever has ended already has no process to ask, and it may end just now.
+            if child.try_wait().is_ok_and(|status| status.is_none()) {
+                let _ = Command::new("kill").arg(child.id().to_string()).stderr(Stdio::null()).status();
+            }
         }
         let deadline = Instant::now() + STOP_PATIENCE;
         for child in &mut self.children {
@@ -72,7 +77,7 @@ pub(crate) fn start(peer: Peer, options: &Options, tools: &Tools, log: &Path) ->
         Peer::CorecastGateway => starter.gateway_and_router(&address)?,
         Peer::Bun => starter.spawn(cpu, &tools.bun(), &[&tools.server("bun.js").display().to_string(), &port_text])?,
         Peer::Uws => {
-            starter.spawn(cpu, Path::new(&tools.node), &[&tools.server("uws.cjs").display().to_string(), &port_text])?
+            starter.spawn(cpu, &tools.node_of_uws(), &[&tools.server("uws.cjs").display().to_string(), &port_text])?
         }
         Peer::Ws => {
             starter.spawn(cpu, Path::new(&tools.node), &[&tools.server("ws.cjs").display().to_string(), &port_text])?
@@ -102,20 +107,27 @@ pub(crate) fn start(peer: Peer, options: &Options, tools: &Tools, log: &Path) ->
     if peer == Peer::Nchan {
         running.target = format!("ws://{address}/chat/");
     }
-    wait(&mut running, &address).with_context(|| format!("{}: see {}", peer.name(), log.display()))?;
+    wait(&mut running, &address, log).with_context(|| format!("{}: see {}", peer.name(), log.display()))?;
     Ok(running)
 }
 
-fn wait(running: &mut Running, address: &str) -> Result<()> {
+fn wait(running: &mut Running, address: &str, log: &Path) -> Result<()> {
     let deadline = Instant::now() + START_PATIENCE;
     while TcpStream::connect(address).is_err() {
-        ensure!(!running.died(), "it ended at once");
+        ensure!(!running.died(), "it ended at once: {}", last_words(&fs::read_to_string(log).unwrap_or_default()));
         ensure!(Instant::now() < deadline, "it does not listen within 20 s");
         std::thread::sleep(Duration::from_millis(50));
     }
     // Links between processes, JIT and the like get a moment.
     std::thread::sleep(Duration::from_millis(700));
     Ok(())
+}
+
+/// What a server that ended said of it: the first line that speaks of an error, else the last one.
+fn last_words(log: &str) -> String {
+    let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
+    let error = lines.clone().find(|line| line.to_lowercase().contains("error:"));
+    error.or_else(|| lines.next_back()).unwrap_or("it said nothing").chars().take(LAST_WORDS_MAX).collect()
 }
 
 struct Starter<'a> {
@@ -215,4 +227,19 @@ fn nchan_config(port: u16, folder: &Path) -> String {
          location ~ ^/chat/(\\w+)$ {{\n      nchan_pubsub websocket;\n      nchan_channel_id $1;\n      \
          nchan_message_buffer_length 100;\n      nchan_subscriber_first_message newest;\n    }}\n  }}\n}}\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_ended_is_quoted_with_its_error() {
+        let node =
+            "uws.js:22\n\tthrow new Error('unsupported');\n\nError: GLIBC_2.38 not found\n    at f\n\nNode.js v24\n";
+        assert_eq!(last_words(node), "Error: GLIBC_2.38 not found");
+        assert_eq!(last_words("starting\nno such device\n\n"), "no such device");
+        assert_eq!(last_words(""), "it said nothing");
+        assert_eq!(last_words(&"x".repeat(5_000)).len(), LAST_WORDS_MAX);
+    }
 }
