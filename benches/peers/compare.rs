@@ -32,6 +32,8 @@ pub(crate) struct Cell {
     pub(crate) memory: Samples,
     /// Most new members in a second.
     pub(crate) connects: Samples,
+    /// Share of its CPU that the generator's busiest thread used: near 1 it is the generator that is measured.
+    pub(crate) generator: Samples,
     /// Rounds that were not clean, with the reason.
     pub(crate) troubles: Vec<String>,
 }
@@ -138,6 +140,7 @@ fn add(cell: &mut Cell, summary: &Summary) {
     put(&mut cell.p50, millis("deliver", |p| p.p50));
     put(&mut cell.p99, millis("deliver", |p| p.p99));
     put(&mut cell.last, millis("last", |p| p.p99));
+    put(&mut cell.generator, Some(summary.generator.busiest));
     put(&mut cell.connects, Some(summary.members.per_second_max as f64));
     if summary.verdict.outcome != Outcome::Passed {
         let word = summary.verdict.outcome.word();
@@ -150,10 +153,11 @@ fn line(summary: &Summary) -> String {
     let cpu = cpu.map_or_else(|| "–".to_owned(), |cpu| format!("{cpu:.2} µs"));
     let p99 = summary.latencies.get("deliver").map_or(0, |latency| latency.percentiles.p99);
     format!(
-        "{:<9} {cpu:>9} per delivery, {:>8.0} deliveries/s, p99 {:.1} ms",
+        "{:<9} {cpu:>9} per delivery, {:>8.0} deliveries/s, p99 {:.1} ms, generator at {:.0} %",
         summary.verdict.outcome.word(),
         summary.measured.deliveries_per_second,
-        p99 as f64 / 1e6
+        p99 as f64 / 1e6,
+        summary.generator.busiest * 100.0
     )
 }
 
@@ -167,6 +171,7 @@ fn install_versions(tools: &Tools) -> Vec<String> {
     let asked = [
         ask("Bun", &tools.bun(), "--version"),
         ask("Node", Path::new(&tools.node), "--version"),
+        ask("Node of uWebSockets.js", &tools.node_of_uws(), "--version"),
         ask("NATS", &tools.nats(), "--version"),
     ];
     asked.into_iter().flatten().collect()

@@ -6,7 +6,13 @@ use corecast_benches::summary::Samples;
 
 use crate::Options;
 use crate::compare::{Cell, Results};
+use crate::load::Load;
 use crate::peer::Peer;
+
+/// From this share of a CPU on the generator is what limits, as in its own verdict.
+const GENERATOR_BUSY: f64 = 0.95;
+/// Who delivers this share of what is offered is not saturated; the rest is the noise of a second's borders.
+const ALL_CARRIED: f64 = 0.98;
 
 /// The whole text.
 pub(crate) fn render(options: &Options, results: &Results, rounds: u32) -> String {
@@ -24,13 +30,18 @@ pub(crate) fn render(options: &Options, results: &Results, rounds: u32) -> Strin
     }
     for (load, cells) in &results.rows {
         let _ = writeln!(out, "## {}\n", load.title(options.connections));
-        out.push_str("| server | CPU µs per delivery | ratio | CPU used | deliveries/s | p50 ms | p99 ms | last member p99 ms |\n");
-        out.push_str("|---|---|---|---|---|---|---|---|\n");
+        let deliveries = if load.saturates() { "deliveries/s at saturation" } else { "deliveries/s" };
+        let _ = writeln!(
+            out,
+            "| server | CPU µs per delivery | ratio | CPU used | {deliveries} | p50 ms | p99 ms | last member p99 ms | generator |"
+        );
+        out.push_str("|---|---|---|---|---|---|---|---|---|\n");
         let reference = cells.iter().find(|(peer, _)| *peer == Peer::Bun).map(|(_, cell)| cell.cpu.median());
         for (peer, cell) in cells {
             row(*peer, cell, reference, &mut out);
         }
         out.push('\n');
+        limits(*load, options.connections, cells, &mut out);
         notes(cells, &mut out);
     }
     connections(results, &mut out);
@@ -49,20 +60,44 @@ fn row(peer: Peer, cell: &Cell, reference: Option<f64>, out: &mut String) {
     let mark = if cell.troubles.is_empty() { "" } else { " ¹" };
     let _ = writeln!(
         out,
-        "| {}{mark} | {} | {ratio} | {:.0} % | {} | {} | {} | {} |",
+        "| {}{mark} | {} | {ratio} | {:.0} % | {} | {} | {} | {} | {:.0} % |",
         peer.title(),
         spread(&cell.cpu, 2),
         cell.used.median() * 100.0,
         spread(&cell.deliveries, 0),
         spread(&cell.p50, 2),
         spread(&cell.p99, 2),
-        spread(&cell.last, 2)
+        spread(&cell.last, 2),
+        cell.generator.median() * 100.0
     );
 }
 
 fn spread(samples: &Samples, digits: usize) -> String {
+    if samples.count() == 0 {
+        // A server so far behind that no message of the measured time reached a member has deliveries, but no latency.
+        return "–".to_owned();
+    }
     let (low, high) = samples.range();
     format!("**{:.digits$}** ({low:.digits$} … {high:.digits$})", samples.median())
+}
+
+/// What keeps the deliveries of a load from being the server's own limit.
+fn limits(load: Load, connections: u32, cells: &[(Peer, Cell)], out: &mut String) {
+    let names = |which: &dyn Fn(&Cell) -> bool| {
+        let which = cells.iter().filter(|(_, cell)| cell.deliveries.count() > 0 && which(cell));
+        which.map(|(peer, _)| peer.name()).collect::<Vec<_>>().join(", ")
+    };
+    let busy = names(&|cell| cell.generator.median() >= GENERATOR_BUSY);
+    if !busy.is_empty() {
+        let _ = writeln!(out, "The generator used all of its CPU, so that these may carry more: {busy}.\n");
+    }
+    if load.saturates() {
+        let offered = load.offered(connections);
+        let all = names(&|cell| cell.deliveries.median() >= ALL_CARRIED * offered);
+        if !all.is_empty() {
+            let _ = writeln!(out, "Not saturated, all of the {offered:.0} deliveries/s offered came through: {all}.\n");
+        }
+    }
 }
 
 fn notes(cells: &[(Peer, Cell)], out: &mut String) {
@@ -86,4 +121,44 @@ fn command(out: &mut String) {
     let words: Vec<String> =
         std::env::args().map(|word| corecast_loadgen::system::environment::quoted(&word)).skip(1).collect();
     let _ = writeln!(out, "Made by: `peers {}`", words.join(" "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(deliveries: f64, generator: f64) -> Cell {
+        let mut cell = Cell::default();
+        cell.deliveries.add(deliveries);
+        cell.generator.add(generator);
+        cell
+    }
+
+    fn said(load: Load, cells: &[(Peer, Cell)]) -> String {
+        let mut out = String::new();
+        limits(load, 1_000, cells, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_busy_generator_and_an_unsaturated_server_are_named() {
+        let offered = Load::SmallMax.offered(1_000);
+        let cells =
+            [(Peer::Bun, cell(offered * 0.99, 0.5)), (Peer::Ws, cell(1_000.0, 0.99)), (Peer::Nats, Cell::default())];
+        let small_max = said(Load::SmallMax, &cells);
+        assert!(small_max.contains("may carry more: ws.") && small_max.contains("came through: bun."), "{small_max}");
+        assert!(!said(Load::Small, &cells).contains("saturated"), "only where saturation is asked for");
+    }
+
+    #[test]
+    fn a_run_that_failed_keeps_its_figures_and_gets_a_note() {
+        let mut failed = cell(123_456.0, 0.9);
+        failed.troubles.push("failed: 7 messages never reached a member".to_owned());
+        let (mut table, mut below) = (String::new(), String::new());
+        row(Peer::Bun, &failed, None, &mut table);
+        notes(&[(Peer::Bun, failed)], &mut below);
+        assert!(table.contains("¹") && table.contains("**123456**") && table.contains("| 90 % |"), "{table}");
+        assert!(table.contains("| – |") && !table.contains("NaN |"), "{table}");
+        assert!(below.contains("7 messages never reached"), "{below}");
+    }
 }
