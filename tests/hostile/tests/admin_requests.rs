@@ -88,12 +88,17 @@ fn bodies_that_are_no_parameters_get_a_status() {
         ("history", r#"{"channel":"a","limit":99999999999999999999}"#),
         ("history", r#"{"channel":"a","since":5}"#),
         ("history", r#"{"channel":"a","since":{"offset":-1}}"#),
+        ("history", r#"{"channel":"a","since":[1,"e"]}"#),
+        ("disconnect", r#"{"user":"a","disconnect":[3000,"x"]}"#),
+        ("batch", "[]"),
         ("batch", r#"{"commands":5}"#),
         ("publish", open.as_str()),
     ] {
         let response = post(stage.admin(), method, body);
         assert_eq!(response.status, 400, "{method} {}: {response:?}", &body[..body.len().min(80)]);
     }
+    let list = format!("POST /api HTTP/1.1\r\nHost: test\r\nX-API-Key: {API_KEY}\r\nContent-Length: 2\r\n\r\n[]");
+    assert_eq!(raw(&stage, list.as_bytes()).status, 400, "a list in place of a command");
     let not_text = [call("publish", "{\"channel\":\"a\",\"data\":\"??\"}").as_slice(), &[]].concat();
     let not_text: Vec<u8> = not_text.iter().map(|byte| if *byte == b'?' { 0xff } else { *byte }).collect();
     assert_eq!(raw(&stage, &not_text).status, 400, "a body that is not UTF-8");

@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::messages::{
-    Answer, ApiError, Disconnect, Empty, History, HistoryResult, Node, PresenceStats, Publication, Publish,
+    Answer, ApiError, Disconnect, Empty, History, HistoryResult, Node, Object, PresenceStats, Publication, Publish,
     PublishResponse, PublishResult,
 };
 use crate::admin::upstream::Upstream;
@@ -136,7 +136,7 @@ impl Executor {
         }
         // Centrifugo: a negative limit means all of it; what that is, is bounded here.
         let limit = u32::try_from(request.limit).unwrap_or(u32::MAX);
-        let since = request.since.map(|since| StreamPosition { offset: since.offset, epoch: since.epoch });
+        let since = request.since.map(|Object(since)| StreamPosition { offset: since.offset, epoch: since.epoch });
         let request = HistoryRequest { chat: request.channel, limit, since, reverse: request.reverse };
         let history = self.answer(self.ask(|upstream, reply| upstream.history(request, reply))).await?;
         let publications = history.publications.into_iter().map(|publication| {
@@ -164,7 +164,7 @@ impl Executor {
             return Err(ApiError::not_available("disconnect by session; use client"));
         }
         let (code, reason) = match request.disconnect {
-            Some(given) => (
+            Some(Object(given)) => (
                 u16::try_from(given.code).map_err(|_| ApiError::bad_request("code must be 3000 to 4999"))?,
                 given.reason,
             ),
@@ -253,11 +253,8 @@ fn raw(data: &Bytes) -> Result<Box<RawValue>, ApiError> {
         .ok_or_else(|| ApiError::new(100, "internal server error: a kept message is not JSON"))
 }
 
-/// Reads the parameters of a method: an object (serde would take a list for one, too). Nothing at all counts as `{}`.
+/// Reads the parameters of a method. Nothing at all counts as `{}`.
 fn read<'a, T: Deserialize<'a>>(params: &'a str) -> Result<T, Wrong> {
     let params = if params.trim().is_empty() { "{}" } else { params };
-    if !params.trim_start().starts_with('{') {
-        return Err(Wrong::Body(serde::de::Error::custom("expected an object")));
-    }
-    serde_json::from_str(params).map_err(Wrong::Body)
+    serde_json::from_str(params).map(|Object(params)| params).map_err(Wrong::Body)
 }

@@ -2,9 +2,15 @@
 //!
 //! Fields that Corecast does not support are declared all the same, so that a request that uses one is refused instead of
 //! being half obeyed. Fields that nobody knows are skipped, as Centrifugo skips them.
+//!
+//! Whatever is read as an object is read through [`Object`].
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -43,6 +49,30 @@ impl ApiError {
     }
 }
 
+/// What has to be an object. By itself serde takes a list for a struct, too: the values of its fields in their order.
+#[derive(Debug)]
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
 /// A request of `publish` (which reads `channel`) or `broadcast` (which reads `channels`). One type for both, because
 /// `serde(flatten)` cannot carry a [`RawValue`].
 #[derive(Debug, Deserialize)]
@@ -76,7 +106,7 @@ pub(crate) struct History {
     #[serde(default)]
     pub(crate) limit: i64,
     #[serde(default)]
-    pub(crate) since: Option<Position>,
+    pub(crate) since: Option<Object<Position>>,
     #[serde(default)]
     pub(crate) reverse: bool,
 }
@@ -106,7 +136,7 @@ pub(crate) struct Disconnect {
     #[serde(default)]
     pub(crate) whitelist: Option<Vec<String>>,
     #[serde(default)]
-    pub(crate) disconnect: Option<DisconnectCode>,
+    pub(crate) disconnect: Option<Object<DisconnectCode>>,
 }
 
 #[derive(Debug, Deserialize)]

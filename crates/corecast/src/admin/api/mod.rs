@@ -23,7 +23,7 @@ use prometheus_client::registry::Registry;
 use serde_json::value::RawValue;
 
 use self::executor::{Executor, Wrong};
-use self::messages::{Answer, ApiError, Batch, OldCommand};
+use self::messages::{Answer, ApiError, Batch, Object, OldCommand};
 use self::metrics::ApiMetrics;
 use super::upstream::Upstream;
 use crate::config::values::Secret;
@@ -92,9 +92,9 @@ async fn old(State(api): State<Arc<Api>>, request: Request) -> Response {
         Err(response) => return *response,
     };
     let mut lines = Vec::new();
-    for command in serde_json::Deserializer::from_str(&body).into_iter::<OldCommand>() {
+    for command in serde_json::Deserializer::from_str(&body).into_iter::<Object<OldCommand>>() {
         match command {
-            Ok(command) if lines.len() < BATCH_MAX => lines.push(api.old_command(command).await),
+            Ok(Object(command)) if lines.len() < BATCH_MAX => lines.push(api.old_command(command).await),
             Ok(_) => return plain(StatusCode::BAD_REQUEST, &format!("at most {BATCH_MAX} commands in one request")),
             Err(error) => return plain(StatusCode::BAD_REQUEST, &format!("bad request: {error}")),
         }
@@ -158,7 +158,7 @@ impl Api {
     }
 
     async fn batch(&self, body: &str) -> Response {
-        let batch: Batch = match serde_json::from_str(body) {
+        let Object(batch): Object<Batch> = match serde_json::from_str(body) {
             Ok(batch) => batch,
             Err(error) => return plain(StatusCode::BAD_REQUEST, &format!("bad request: {error}")),
         };

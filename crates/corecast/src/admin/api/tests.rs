@@ -272,6 +272,38 @@ fn what_is_not_the_methods_input_at_all_has_an_http_status() {
 }
 
 #[test]
+fn a_list_is_no_object_anywhere() {
+    let bench = Bench::new();
+    // By their order, the values of each list would be those of the fields.
+    for (path, body) in [
+        ("/api/publish", r#"["a",[],1]"#),
+        ("/api/broadcast", r#"["",["a"],1]"#),
+        ("/api/history", r#"["a",1]"#),
+        ("/api/history", r#"{"channel":"a","since":[1,"e1"]}"#),
+        ("/api/history", r#"{"channel":"a","since":[]}"#),
+        ("/api/presence_stats", r#"["a"]"#),
+        ("/api/disconnect", r#"["42"]"#),
+        ("/api/disconnect", r#"{"user":"42","disconnect":[3000,"x"]}"#),
+        ("/api/info", "[]"),
+        ("/api/batch", "[]"),
+        ("/api/batch", r#"[[{"publish":{"channel":"a","data":1}}]]"#),
+        ("/api/batch", r#"{"commands":[[]]}"#),
+        ("/api", "[]"),
+        ("/api", r#"[1,"publish",{"channel":"a","data":1}]"#),
+    ] {
+        let (status, answer) = bench.post(path, body);
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}: {answer}");
+        assert!(answer.contains("invalid type: sequence, expected a"), "{path} {body}: {answer}");
+    }
+    assert_eq!(bench.error("/api", r#"{"method":"publish","params":["a",[],1]}"#), 107);
+    let batch = bench.ok("/api/batch", r#"{"commands":[{"publish":["a",[],1]}]}"#);
+    assert!(batch.contains(r#""code":107"#), "{batch}");
+    assert!(bench.upstream.published.lock().unwrap().is_empty());
+    assert!(bench.upstream.disconnected.lock().unwrap().is_empty());
+    assert!(bench.upstream.histories.lock().unwrap().is_empty());
+}
+
+#[test]
 fn payloads_of_every_form_arrive_as_they_were_written() {
     let bench = Bench::new();
     for data in ["null", "0", "\"x\"", "[1,  2]", "{\"b\":1,\"a\":2}", "1e999"] {
