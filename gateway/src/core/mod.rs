@@ -1,8 +1,8 @@
 //! The driver of one core: its thread, its ring, the turn of its loop. The only module that names the ring.
 //!
 //! A turn, in this order: submit and wait · events (input → commands, sockets) · new connections · outboxes confirmed ·
-//! mail from other cores · requests of the admin thread · timers · links ⇄ chats until quiet · fan-out slices · outboxes
-//! flushed · links transmit · mail flushed. The next turn's system call submits what this one queued.
+//! mail from other cores · requests of the admin thread · timers · links ⇄ chats until quiet · links transmit · mail
+//! flushed · fan-out slices · outboxes flushed. The next turn's system call submits what this one queued.
 //!
 //! Invariants worth naming:
 //! * One clock reading per turn; everything in a turn happens at that time.
@@ -164,6 +164,11 @@ impl Core {
     pub(crate) fn run(mut self) -> std::io::Result<()> {
         let mut events = Vec::new();
         while !self.stopping {
+            if !self.state.fanout.is_idle() {
+                // A large fan-out keeps the loop from sleeping; whoever shares the CPU (more cores than CPUs, a router)
+                // would wait for the scheduler's tick at every hop of a message. Costs nothing where nobody does.
+                std::thread::yield_now();
+            }
             let wait = self.wait();
             let post = &self.post;
             self.reactor.turn(wait, &mut events, || post.is_empty())?;
@@ -200,6 +205,10 @@ impl Core {
         self.note_links();
         let limit = self.state.limits().recent_total;
         self.state.chats.trim_recent(limit);
+        // Before the sends to members: the kernel works in this order, and routers and other cores can go on meanwhile.
+        self.links.transmit(&mut self.reactor, self.now);
+        self.post.retry();
+        self.post.mailboxes().flush(&mut self.reactor);
         self.delivery.fan_out(&mut self.state, &mut self.reactor);
         self.state.shed();
         self.delivery.flush(&mut self.state, &mut self.reactor);
@@ -207,9 +216,6 @@ impl Core {
             self.reactor.close(conn);
         }
         self.state.shared.loads.hold(self.state.core, self.state.sessions.len());
-        self.links.transmit(&mut self.reactor, self.now);
-        self.post.retry();
-        self.post.mailboxes().flush(&mut self.reactor);
         if self.now >= self.next_snapshot {
             self.next_snapshot = self.now + SNAPSHOT_INTERVAL;
             self.snapshot();
