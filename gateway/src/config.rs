@@ -373,8 +373,8 @@ pub struct RingConfig {
     /// Connections per core, router links included. Bounded by `RLIMIT_NOFILE`; 0 takes as many as that allows.
     /// Default: 0.
     pub connections: u32,
-    /// Largest batching window: under load a turn waits up to this long so that several updates share a wake-up; an
-    /// idle loop never does. Zero switches it off. Default: 200 µs.
+    /// Longest batching window: under load a turn waits up to this long so that several updates share a wake-up; a busy
+    /// loop waits less and an idle one not at all. Zero switches it off. Default: 500 µs.
     pub min_wait: Duration,
     /// Entries of the submission queue, a power of two: so many sends share a system call. All of it passes through the
     /// cache in turn. Default: 512 (32 KiB of memory that the kernel pins).
@@ -400,7 +400,7 @@ impl Default for RingConfig {
     fn default() -> Self {
         Self {
             connections: 0,
-            min_wait: Duration::from_micros(200),
+            min_wait: Duration::from_micros(500),
             submission_entries: 512,
             completion_entries: 8_192,
             receive_buffers: 256,

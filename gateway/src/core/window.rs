@@ -1,13 +1,16 @@
 //! The batching window: how long a turn gathers events before it begins.
 //!
 //! A wake-up costs a few microseconds, so under load it pays to let several messages share one; when little happens it
-//! only adds latency. The window is therefore open while at least [`WORTH`] pieces of work are expected to arrive within
-//! it, judged by a moving average, and shut otherwise.
+//! only adds latency. The window is therefore shut while fewer than [`WORTH`] pieces of work are expected to arrive within
+//! the longest one, judged by a moving average, and otherwise as long as [`ENOUGH`] of them take: a core with little to do
+//! waits longer for company than a busy one, which finds it anyway.
 
 use std::time::{Duration, Instant};
 
 /// Pieces of work (completions, commands, updates) expected within the window from which on it is used.
 const WORTH: f64 = 3.0;
+/// Pieces of work that a window gathers. More save hardly any CPU but cost latency: docs/BENCHMARKS.md has the sweep.
+const ENOUGH: f64 = 4.0;
 /// Time constant of the average.
 const MEMORY: Duration = Duration::from_millis(20);
 
@@ -38,7 +41,10 @@ impl Window {
 
     /// The window of the next turn.
     pub(super) fn current(&self) -> Duration {
-        if self.rate * self.longest.as_secs_f64() >= WORTH { self.longest } else { Duration::ZERO }
+        if self.longest.is_zero() || self.rate * self.longest.as_secs_f64() < WORTH {
+            return Duration::ZERO;
+        }
+        self.longest.min(Duration::from_secs_f64(ENOUGH / self.rate))
     }
 }
 
@@ -61,7 +67,13 @@ mod tests {
     #[test]
     fn the_window_opens_under_load_only() {
         assert_eq!(after(1_000, 1), Duration::ZERO);
-        assert_eq!(after(20_000, 1), LONGEST);
+        assert_eq!(after(7_000, 1), LONGEST);
+    }
+
+    #[test]
+    fn a_busy_core_waits_for_company_only_as_long_as_that_takes() {
+        let window = after(40_000, 1);
+        assert!((90..=110).contains(&window.as_micros()), "{window:?}");
     }
 
     #[test]
@@ -69,7 +81,7 @@ mod tests {
         let mut window = Window::new(LONGEST);
         let start = Instant::now();
         for n in 0..1_000 {
-            window.note(50, start + LONGEST * n);
+            window.note(4, start + LONGEST * n);
         }
         assert_eq!(window.current(), LONGEST);
         window.note(1, start + LONGEST * 1_000 + Duration::from_secs(1));
