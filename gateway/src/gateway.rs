@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use corecast_ring::mailbox::{Mailboxes, mesh};
 use corecast_ring::{ListenAddr, Listener, Reactor, ReactorConfig, SetupError, TcpOptions, Waker, affinity, limits};
@@ -26,10 +26,6 @@ const CONTROL_QUEUE: usize = 16_384;
 const CONNECT_RESERVE_MIN: u32 = 4;
 /// Descriptors of the process that are not client sockets: rings, listeners, logs, the admin port.
 const DESCRIPTORS_RESERVED: u64 = 64;
-
-/// How long a core runs before another thread on its CPU may. Counts where cores outnumber CPUs: there a publish passes
-/// through up to four threads, each of which may be in the middle of a large fan-out.
-const SLICE: Duration = Duration::from_micros(500);
 
 /// Why a gateway cannot start, in words for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -284,7 +280,7 @@ fn set_up(core: u16, config: &GatewayConfig) -> Result<Reactor, StartError> {
         let cpu = config.cpus[usize::from(core) % config.cpus.len()];
         affinity::pin(cpu).map_err(|error| StartError::Pin { core, cpu, error })?;
     }
-    affinity::request_slice(SLICE);
+    affinity::share_cpu();
     let connections = match config.ring.connections {
         0 => {
             let most = limits::descriptors().unwrap_or(1_024).saturating_sub(DESCRIPTORS_RESERVED).max(64);

@@ -46,8 +46,8 @@ pub struct RouterConfig {
     /// wake-up; after an idle time it works at once. Default ZERO, off: gateways send batches already, and a busy router
     /// finds several at once without waiting. At most 10 ms; adds up to its length of latency.
     pub min_wait: Duration,
-    /// Receive buffers of each core, a power of two. Default 256 of 8 KiB: 2 MiB, which
-    /// pass through the cache in turn.
+    /// Receive buffers of each core, a power of two. Default 256 of 8 KiB: 2 MiB, all of
+    /// which pass through the cache in turn.
     pub receive_buffers: u16,
     /// Bytes of a receive buffer. Default 8 KiB: a frame of a busy gateway is up to 64 KiB and comes in parts.
     pub receive_buffer_bytes: u32,

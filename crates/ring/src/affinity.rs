@@ -27,10 +27,13 @@ pub fn pin(cpu: usize) -> io::Result<()> {
     }
 }
 
-/// Asks the scheduler to let others run after `slice` of this thread's work (100 µs to 100 ms; EEVDF, Linux 6.12). For
-/// threads that share a CPU: a message that passes through several of them waits for each one's slice, 3 ms by default.
-/// Says whether the kernel took it; one that does not know slices keeps its own.
-pub fn request_slice(slice: Duration) -> bool {
+/// How long a core's thread runs before another one on its CPU may.
+const SLICE: Duration = Duration::from_micros(500);
+
+/// Asks the scheduler to let others run after 500 µs of this thread's work (EEVDF, Linux 6.12). For cores that share a CPU,
+/// with each other or with a router: a message that passes through several of them waits for each one's slice, 3 ms by
+/// default. Says whether the kernel took it; one that does not know slices keeps its own.
+pub fn share_cpu() -> bool {
     let mut attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
         sched_policy: libc::SCHED_OTHER as u32,
@@ -47,7 +50,7 @@ pub fn request_slice(slice: Duration) -> bool {
     if got != 0 || attributes.sched_policy != libc::SCHED_OTHER as u32 {
         return false;
     }
-    attributes.sched_runtime = u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX);
+    attributes.sched_runtime = SLICE.as_nanos() as u64;
     // SAFETY: as above; the kernel only reads.
     unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) == 0 }
 }
@@ -139,7 +142,7 @@ mod tests {
     #[test]
     fn a_slice_is_taken_where_the_kernel_knows_slices() {
         std::thread::spawn(|| {
-            assert!(request_slice(Duration::from_micros(500)));
+            assert!(share_cpu());
             let mut attributes = [0_u64; 7];
             // SAFETY: the array is live and 56 bytes long.
             let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, attributes.as_mut_ptr(), 56, 0) };

@@ -25,9 +25,6 @@ use crate::log::MemoryLog;
 /// How old the published figures may be.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(100);
 
-/// How long a core runs before another thread on its CPU may, such as a gateway's core in `standalone`.
-const SLICE: Duration = Duration::from_micros(500);
-
 /// When to try again after the kernel had no memory for a send.
 const RETRY_SEND: Duration = Duration::from_millis(1);
 
@@ -75,7 +72,7 @@ impl CoreThread {
         if let Some(&cpu) = config.cpus.get(usize::from(core) % config.cpus.len().max(1)) {
             affinity::pin(cpu).map_err(|error| StartError::Pin { core, cpu, error })?;
         }
-        affinity::request_slice(SLICE);
+        affinity::share_cpu();
         let mut nonces = Nonces::new().map_err(StartError::System)?;
         let router = RouterCore::new(config.core_config(nonces.next_u64()), MemoryLog::new())?;
         let mut reactor = Reactor::new(&config.reactor_config())?;
