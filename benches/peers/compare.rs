@@ -11,10 +11,10 @@ use corecast_loadgen::summary::{Outcome, Summary};
 
 use crate::install::{self, Tools};
 use crate::load::Load;
-use crate::peer::Peer;
-use crate::{Options, picture, start, table};
+use crate::peer::{Client, Contender, Peer};
+use crate::{Options, picture, second, start, table};
 
-/// Figures of one peer under one load.
+/// Figures of one contender under one load.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cell {
     /// µs of the server's CPU per delivery.
@@ -40,18 +40,18 @@ pub(crate) struct Cell {
 
 /// Everything that was measured.
 pub(crate) struct Results {
-    pub(crate) rows: Vec<(Load, Vec<(Peer, Cell)>)>,
-    /// The last summary, for the circumstances.
+    pub(crate) rows: Vec<(Load, Vec<(Contender, Cell)>)>,
+    /// The last summary of Corecast's generator, for the circumstances.
     pub(crate) sample: Option<Summary>,
     pub(crate) versions: Vec<String>,
 }
 
 /// Runs everything and writes table and picture after each round, so that an interruption costs one round.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    ensure!(options.rounds > 0 && !options.peers.is_empty() && !options.loads.is_empty(), "nothing to compare");
-    let tools = install::all(&options.peers)?;
+    let contenders = contenders(options)?;
+    let tools = install::all(&options.peers, &options.clients)?;
     fs::create_dir_all(&options.out).with_context(|| options.out.display().to_string())?;
-    let empty = || options.peers.iter().map(|peer| (*peer, Cell::default())).collect();
+    let empty = || contenders.iter().map(|contender| (*contender, Cell::default())).collect();
     let mut results = Results {
         rows: options.loads.iter().map(|load| (*load, empty())).collect(),
         sample: None,
@@ -59,8 +59,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     for round in 1..=options.rounds {
         for load in 0..options.loads.len() {
-            for peer in 0..options.peers.len() {
-                one(options, &tools, round, load, peer, &mut results)?;
+            for row in 0..contenders.len() {
+                one(options, &tools, round, &mut results, load, row)?;
             }
         }
         let text = table::render(options, &results, round);
@@ -76,27 +76,43 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn one(options: &Options, tools: &Tools, round: u32, load: usize, peer: usize, results: &mut Results) -> Result<()> {
-    let (kind, who) = (options.loads[load], options.peers[peer]);
-    let folder = options.out.join(format!("{}/{}/round-{round}", kind.name(), who.name()));
+/// Every server beside itself, once for each generator.
+fn contenders(options: &Options) -> Result<Vec<Contender>> {
+    let Options { rounds, peers, loads, clients, .. } = options;
+    ensure!(*rounds > 0 && !peers.is_empty() && !loads.is_empty() && !clients.is_empty(), "nothing to compare");
+    if clients.contains(&Client::Second) {
+        second::check(peers, loads)?;
+    }
+    let all = peers.iter().flat_map(|peer| clients.iter().map(|client| Contender { peer: *peer, client: *client }));
+    Ok(all.collect())
+}
+
+fn one(options: &Options, tools: &Tools, round: u32, results: &mut Results, load: usize, row: usize) -> Result<()> {
+    let (kind, rows) = &mut results.rows[load];
+    let (contender, cell) = &mut rows[row];
+    let troubles = cell.troubles.len();
+    let folder = options.out.join(format!("{}/{}/round-{round}", kind.name(), contender.name()));
     fs::create_dir_all(&folder)?;
-    let outcome = measure(options, tools, kind, who, &folder);
-    let cell = &mut results.rows[load].1[peer].1;
-    match outcome {
-        Ok(summary) => {
-            eprintln!("round {round}: {:<11} {:<17} {}", kind.name(), who.name(), line(&summary));
+    let outcome = match contender.client {
+        Client::Corecast => measure(options, tools, *kind, contender.peer, &folder).map(|summary| {
             add(cell, &summary);
             results.sample = Some(summary);
-        }
-        Err(error) => {
-            eprintln!("round {round}: {:<11} {:<17} {error:#}", kind.name(), who.name());
-            cell.troubles.push(format!("{error:#}"));
-        }
+        }),
+        Client::Second => second::measure(options, tools, *kind, contender.peer, &folder).map(|seen| seen.add_to(cell)),
+    };
+    if let Err(error) = &outcome {
+        cell.troubles.push(format!("{error:#}"));
     }
+    let mut said = if outcome.is_ok() { line(cell) } else { String::new() };
+    for trouble in &cell.troubles[troubles..] {
+        said.push_str("  ");
+        said.push_str(trouble);
+    }
+    eprintln!("round {round}: {:<11} {:<17}{said}", kind.name(), contender.name());
     Ok(())
 }
 
-/// One run of one peer.
+/// One run of Corecast's generator.
 fn measure(options: &Options, tools: &Tools, load: Load, peer: Peer, folder: &Path) -> Result<Summary> {
     let mut running = start::start(peer, options, tools, &folder.join("server.log"))?;
     let protocol = peer.protocol().name();
@@ -148,16 +164,17 @@ fn add(cell: &mut Cell, summary: &Summary) {
     }
 }
 
-fn line(summary: &Summary) -> String {
-    let cpu = summary.server.as_ref().and_then(|server| server.cpu_per_delivery_us);
-    let cpu = cpu.map_or_else(|| "–".to_owned(), |cpu| format!("{cpu:.2} µs"));
-    let p99 = summary.latencies.get("deliver").map_or(0, |latency| latency.percentiles.p99);
+/// The figures of the round that has just ended.
+fn line(cell: &Cell) -> String {
+    let latest = |samples: &Samples, digits: usize| {
+        samples.latest().map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
+    };
     format!(
-        "{:<9} {cpu:>9} per delivery, {:>8.0} deliveries/s, p99 {:.1} ms, generator at {:.0} %",
-        summary.verdict.outcome.word(),
-        summary.measured.deliveries_per_second,
-        p99 as f64 / 1e6,
-        summary.generator.busiest * 100.0
+        "  {:>6} µs per delivery, {:>8} deliveries/s, p99 {} ms, generator at {:.0} %",
+        latest(&cell.cpu, 2),
+        latest(&cell.deliveries, 0),
+        latest(&cell.p99, 1),
+        cell.generator.latest().unwrap_or_default() * 100.0
     )
 }
 

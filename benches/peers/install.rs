@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::peer::Peer;
+use crate::peer::{Client, Peer};
 
 /// Where things are after installation.
 #[derive(Clone, Debug)]
@@ -36,15 +36,19 @@ impl Tools {
     pub(crate) fn server(&self, file: &str) -> PathBuf {
         self.home.join("servers").join(file)
     }
+
+    pub(crate) fn second_client(&self) -> PathBuf {
+        self.home.join("clients/second.cjs")
+    }
 }
 
-/// Installs what these peers need.
-pub(crate) fn all(peers: &[Peer]) -> Result<Tools> {
+/// Installs what these peers and clients need.
+pub(crate) fn all(peers: &[Peer], clients: &[Client]) -> Result<Tools> {
     let home = target()?.join("peers");
     fs::create_dir_all(&home)?;
     let tools = Tools { node: std::env::var("CORECAST_NODE").unwrap_or_else(|_| "node".to_owned()), home };
     let wants = |wanted: &[Peer]| peers.iter().any(|peer| wanted.contains(peer));
-    if wants(&[Peer::Bun, Peer::Uws, Peer::Ws]) {
+    if wants(&[Peer::Bun, Peer::Uws, Peer::Ws]) || clients.contains(&Client::Second) {
         npm(&tools)?;
     }
     if wants(&[Peer::Nats]) {
@@ -68,10 +72,10 @@ fn source() -> &'static Path {
 }
 
 fn npm(tools: &Tools) -> Result<()> {
-    let servers = tools.home.join("servers");
-    fs::create_dir_all(&servers)?;
-    for file in ["bun.js", "uws.cjs", "ws.cjs"] {
-        fs::copy(source().join("servers").join(file), servers.join(file)).with_context(|| file.to_owned())?;
+    for file in ["servers/bun.js", "servers/uws.cjs", "servers/ws.cjs", "clients/second.cjs"] {
+        let copy = tools.home.join(file);
+        fs::create_dir_all(copy.parent().unwrap_or(&tools.home))?;
+        fs::copy(source().join(file), copy).with_context(|| file.to_owned())?;
     }
     let lock = fs::read_to_string(source().join("package-lock.json"))?;
     let stamp = tools.home.join("installed-lock.json");

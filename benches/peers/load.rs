@@ -3,13 +3,15 @@
 use clap::ValueEnum;
 
 /// Members of each chat of the small loads.
-const SMALL_CHAT: f64 = 5.0;
+const SMALL_CHAT: u32 = 5;
 
 /// What every server gets in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Load {
     /// Chats of 5 members, 10,000 messages a second: what a large fleet puts on each node.
     Small,
+    /// The same at 2,000 messages a second: nobody is near a limit, not even a slow generator.
+    SmallSlow,
     /// The same at 20,000 messages a second: who is still in time?
     SmallFast,
     /// The same at 40,000 messages a second: deliveries per second at saturation.
@@ -26,6 +28,7 @@ impl Load {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Small => "small",
+            Self::SmallSlow => "small-slow",
             Self::SmallFast => "small-fast",
             Self::SmallMax => "small-max",
             Self::Big => "big",
@@ -36,9 +39,12 @@ impl Load {
     pub(crate) fn title(self, connections: u32) -> String {
         let rate = self.rate(connections);
         match self {
-            Self::Small => format!("{} chats of 5 members, 10,000 messages/s", connections / 5),
-            Self::SmallFast => format!("{} chats of 5 members, 20,000 messages/s", connections / 5),
-            Self::SmallMax => format!("{} chats of 5 members, 40,000 messages/s offered", connections / 5),
+            Self::Small => format!("{} chats of {SMALL_CHAT} members, 10,000 messages/s", connections / SMALL_CHAT),
+            Self::SmallSlow => format!("{} chats of {SMALL_CHAT} members, 2,000 messages/s", connections / SMALL_CHAT),
+            Self::SmallFast => format!("{} chats of {SMALL_CHAT} members, 20,000 messages/s", connections / SMALL_CHAT),
+            Self::SmallMax => {
+                format!("{} chats of {SMALL_CHAT} members, 40,000 messages/s offered", connections / SMALL_CHAT)
+            }
             Self::Big => format!("one chat of {connections} members, {rate:.2} messages/s"),
             Self::BigMax => format!("one chat of {connections} members, {rate:.0} messages/s offered"),
         }
@@ -47,7 +53,7 @@ impl Load {
     /// The ready scenario that it starts from.
     pub(crate) fn scenario(self) -> &'static str {
         match self {
-            Self::Small | Self::SmallFast | Self::SmallMax => "article-node",
+            Self::Small | Self::SmallSlow | Self::SmallFast | Self::SmallMax => "article-node",
             Self::Big | Self::BigMax => "big-chat",
         }
     }
@@ -56,6 +62,7 @@ impl Load {
     pub(crate) fn rate(self, connections: u32) -> f64 {
         match self {
             Self::Small => 10_000.0,
+            Self::SmallSlow => 2_000.0,
             Self::SmallFast => 20_000.0,
             // 200,000 deliveries a second: at 3 to 7 µs each, what a member's own send costs in the kernel alone or with what is
             // around it, one CPU is full before. Who still carries it lets several updates of a member wait for one send.
@@ -69,13 +76,17 @@ impl Load {
         }
     }
 
+    /// Members of each chat.
+    pub(crate) fn members(self, connections: u32) -> u32 {
+        match self {
+            Self::Small | Self::SmallSlow | Self::SmallFast | Self::SmallMax => SMALL_CHAT,
+            Self::Big | Self::BigMax => connections,
+        }
+    }
+
     /// Deliveries per second that are asked for.
     pub(crate) fn offered(self, connections: u32) -> f64 {
-        let members = match self {
-            Self::Small | Self::SmallFast | Self::SmallMax => SMALL_CHAT,
-            Self::Big | Self::BigMax => f64::from(connections),
-        };
-        self.rate(connections) * members
+        self.rate(connections) * f64::from(self.members(connections))
     }
 
     /// Whether it asks for more than a server carries: what comes through is the figure, and losses are no surprise.

@@ -10,6 +10,7 @@ mod install;
 mod load;
 mod peer;
 mod picture;
+mod second;
 mod start;
 mod table;
 
@@ -20,7 +21,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::load::Load;
-use crate::peer::Peer;
+use crate::peer::{Client, Peer};
 
 /// Corecast beside other servers.
 #[derive(Parser)]
@@ -56,6 +57,9 @@ struct Options {
     /// Servers, in this order.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Peer::DEFAULT)]
     peers: Vec<Peer>,
+    /// Generators, in this order; each drives every server in turn.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Client::Corecast])]
+    clients: Vec<Client>,
     /// CPU of the servers.
     #[arg(long, default_value_t = 0)]
     server_cpu: usize,
@@ -82,7 +86,7 @@ struct Options {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(options) => compare::run(&options),
-        Command::Prepare => install::all(Peer::DEFAULT.as_slice()).map(|_| ()),
+        Command::Prepare => install::all(Peer::DEFAULT.as_slice(), &[]).map(|_| ()),
         Command::Axum { port } => axum::serve(port),
         Command::Load(args) => return corecast_loadgen::cli::main(args),
     };

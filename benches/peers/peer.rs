@@ -1,4 +1,4 @@
-//! The servers of the comparison and what the generator has to know of each.
+//! The servers of the comparison, what a generator has to know of each, and the generators.
 
 use clap::ValueEnum;
 use corecast_loadgen::Protocol;
@@ -84,6 +84,40 @@ impl Peer {
             Self::Bun | Self::Uws | Self::Axum | Self::Ws | Self::Null => Protocol::Raw,
             Self::Nats => Protocol::Nats,
             Self::Nchan => Protocol::Nchan,
+        }
+    }
+}
+
+/// Who drives a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Client {
+    /// Corecast's load generator.
+    Corecast,
+    /// `clients/second.cjs`: JavaScript on the npm package ws, written to check the other. For servers that speak JSON or raw
+    /// text, and the loads of small chats.
+    Second,
+}
+
+/// One row of a table: a server as one generator sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Contender {
+    pub(crate) peer: Peer,
+    pub(crate) client: Client,
+}
+
+impl Contender {
+    /// Name of files and log lines.
+    pub(crate) fn name(self) -> String {
+        match self.client {
+            Client::Corecast => self.peer.name().to_owned(),
+            Client::Second => format!("{}-second", self.peer.name()),
+        }
+    }
+
+    pub(crate) fn title(self) -> String {
+        match self.client {
+            Client::Corecast => self.peer.title().to_owned(),
+            Client::Second => format!("{}; second client", self.peer.title()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::compare::Results;
-use crate::peer::Peer;
+use crate::peer::{Contender, Peer};
 
 const WIDTH: f64 = 900.0;
 const LABEL: f64 = 330.0;
@@ -30,8 +30,8 @@ pub(crate) fn render(results: &Results) -> String {
             y - 14.0,
             load.name()
         );
-        for (peer, cell) in cells {
-            bar(*peer, cell.cpu.median(), cell.cpu.range(), y, scale, &mut out);
+        for (contender, cell) in cells {
+            bar(*contender, cell.cpu.median(), cell.cpu.range(), y, scale, &mut out);
             y += ROW;
         }
         y += 14.0;
@@ -40,14 +40,14 @@ pub(crate) fn render(results: &Results) -> String {
     out
 }
 
-fn bar(peer: Peer, median: f64, range: (f64, f64), y: f64, scale: f64, out: &mut String) {
+fn bar(contender: Contender, median: f64, range: (f64, f64), y: f64, scale: f64, out: &mut String) {
     let middle = y + ROW / 2.0;
     let _ = write!(
         out,
         "<text x=\"{}\" y=\"{}\" font-size=\"13\" text-anchor=\"end\" fill=\"#1d2327\">{}</text>",
         LABEL - 10.0,
         middle + 4.0,
-        peer.title()
+        contender.title()
     );
     if !median.is_finite() {
         let _ = write!(
@@ -57,7 +57,7 @@ fn bar(peer: Peer, median: f64, range: (f64, f64), y: f64, scale: f64, out: &mut
         );
         return;
     }
-    let color = match peer {
+    let color = match contender.peer {
         Peer::Corecast | Peer::CorecastJson | Peer::CorecastAuth | Peer::CorecastGateway => "#2563a8",
         Peer::Null => "#9aa6ae",
         _ => "#c2701c",

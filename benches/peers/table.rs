@@ -7,7 +7,7 @@ use corecast_benches::summary::Samples;
 use crate::Options;
 use crate::compare::{Cell, Results};
 use crate::load::Load;
-use crate::peer::Peer;
+use crate::peer::{Client, Contender, Peer};
 
 /// From this share of a CPU on the generator is what limits, as in its own verdict.
 const GENERATOR_BUSY: f64 = 0.95;
@@ -36,9 +36,8 @@ pub(crate) fn render(options: &Options, results: &Results, rounds: u32) -> Strin
             "| server | CPU µs per delivery | ratio | CPU used | {deliveries} | p50 ms | p99 ms | last member p99 ms | generator |"
         );
         out.push_str("|---|---|---|---|---|---|---|---|---|\n");
-        let reference = cells.iter().find(|(peer, _)| *peer == Peer::Bun).map(|(_, cell)| cell.cpu.median());
-        for (peer, cell) in cells {
-            row(*peer, cell, reference, &mut out);
+        for (contender, cell) in cells {
+            row(*contender, cell, reference(cells, contender.client), &mut out);
         }
         out.push('\n');
         limits(*load, options.connections, cells, &mut out);
@@ -49,9 +48,15 @@ pub(crate) fn render(options: &Options, results: &Results, rounds: u32) -> Strin
     out
 }
 
-fn row(peer: Peer, cell: &Cell, reference: Option<f64>, out: &mut String) {
+/// What ratios are to: Bun's CPU, as the same generator sees it.
+fn reference(cells: &[(Contender, Cell)], client: Client) -> Option<f64> {
+    let bun = Contender { peer: Peer::Bun, client };
+    cells.iter().find(|(contender, _)| *contender == bun).map(|(_, cell)| cell.cpu.median())
+}
+
+fn row(contender: Contender, cell: &Cell, reference: Option<f64>, out: &mut String) {
     if cell.deliveries.count() == 0 {
-        let _ = writeln!(out, "| {} | did not run | | | | | | |", peer.title());
+        let _ = writeln!(out, "| {} | did not run | | | | | | |", contender.title());
         return;
     }
     let ratio = reference
@@ -61,7 +66,7 @@ fn row(peer: Peer, cell: &Cell, reference: Option<f64>, out: &mut String) {
     let _ = writeln!(
         out,
         "| {}{mark} | {} | {ratio} | {:.0} % | {} | {} | {} | {} | {:.0} % |",
-        peer.title(),
+        contender.title(),
         spread(&cell.cpu, 2),
         cell.used.median() * 100.0,
         spread(&cell.deliveries, 0),
@@ -82,10 +87,10 @@ fn spread(samples: &Samples, digits: usize) -> String {
 }
 
 /// What keeps the deliveries of a load from being the server's own limit.
-fn limits(load: Load, connections: u32, cells: &[(Peer, Cell)], out: &mut String) {
+fn limits(load: Load, connections: u32, cells: &[(Contender, Cell)], out: &mut String) {
     let names = |which: &dyn Fn(&Cell) -> bool| {
         let which = cells.iter().filter(|(_, cell)| cell.deliveries.count() > 0 && which(cell));
-        which.map(|(peer, _)| peer.name()).collect::<Vec<_>>().join(", ")
+        which.map(|(contender, _)| contender.name()).collect::<Vec<_>>().join(", ")
     };
     let busy = names(&|cell| cell.generator.median() >= GENERATOR_BUSY);
     if !busy.is_empty() {
@@ -100,9 +105,9 @@ fn limits(load: Load, connections: u32, cells: &[(Peer, Cell)], out: &mut String
     }
 }
 
-fn notes(cells: &[(Peer, Cell)], out: &mut String) {
-    for (peer, cell) in cells.iter().filter(|(_, cell)| !cell.troubles.is_empty()) {
-        let _ = writeln!(out, "¹ {}, {} round(s): {}\n", peer.name(), cell.troubles.len(), cell.troubles[0]);
+fn notes(cells: &[(Contender, Cell)], out: &mut String) {
+    for (contender, cell) in cells.iter().filter(|(_, cell)| !cell.troubles.is_empty()) {
+        let _ = writeln!(out, "¹ {}, {} round(s): {}\n", contender.name(), cell.troubles.len(), cell.troubles[0]);
     }
 }
 
@@ -111,8 +116,9 @@ fn connections(results: &Results, out: &mut String) {
     out.push_str(
         "## Connections\n\n| server | memory per idle member, bytes | most new members in a second |\n|---|---|---|\n",
     );
-    for (peer, cell) in cells.iter().filter(|(_, cell)| cell.memory.count() > 0) {
-        let _ = writeln!(out, "| {} | {} | {} |", peer.title(), spread(&cell.memory, 0), spread(&cell.connects, 0));
+    for (contender, cell) in cells.iter().filter(|(_, cell)| cell.memory.count() > 0) {
+        let _ =
+            writeln!(out, "| {} | {} | {} |", contender.title(), spread(&cell.memory, 0), spread(&cell.connects, 0));
     }
     out.push('\n');
 }
@@ -127,6 +133,12 @@ fn command(out: &mut String) {
 mod tests {
     use super::*;
 
+    const BUN: Contender = Contender { peer: Peer::Bun, client: Client::Corecast };
+
+    fn of(peer: Peer) -> Contender {
+        Contender { peer, ..BUN }
+    }
+
     fn cell(deliveries: f64, generator: f64) -> Cell {
         let mut cell = Cell::default();
         cell.deliveries.add(deliveries);
@@ -134,7 +146,7 @@ mod tests {
         cell
     }
 
-    fn said(load: Load, cells: &[(Peer, Cell)]) -> String {
+    fn said(load: Load, cells: &[(Contender, Cell)]) -> String {
         let mut out = String::new();
         limits(load, 1_000, cells, &mut out);
         out
@@ -144,10 +156,20 @@ mod tests {
     fn a_busy_generator_and_an_unsaturated_server_are_named() {
         let offered = Load::SmallMax.offered(1_000);
         let cells =
-            [(Peer::Bun, cell(offered * 0.99, 0.5)), (Peer::Ws, cell(1_000.0, 0.99)), (Peer::Nats, Cell::default())];
+            [(BUN, cell(offered * 0.99, 0.5)), (of(Peer::Ws), cell(1_000.0, 0.99)), (of(Peer::Nats), Cell::default())];
         let small_max = said(Load::SmallMax, &cells);
         assert!(small_max.contains("may carry more: ws.") && small_max.contains("came through: bun."), "{small_max}");
         assert!(!said(Load::Small, &cells).contains("saturated"), "only where saturation is asked for");
+    }
+
+    #[test]
+    fn each_generator_s_ratios_are_to_what_it_saw_itself() {
+        let mut seen = [(BUN, Cell::default()), (Contender { client: Client::Second, ..BUN }, Cell::default())];
+        seen[0].1.cpu.add(10.0);
+        seen[1].1.cpu.add(20.0);
+        assert_eq!(reference(&seen, Client::Corecast), Some(10.0));
+        assert_eq!(reference(&seen, Client::Second), Some(20.0));
+        assert_eq!(reference(&seen[..1], Client::Second), None);
     }
 
     #[test]
@@ -155,8 +177,8 @@ mod tests {
         let mut failed = cell(123_456.0, 0.9);
         failed.troubles.push("failed: 7 messages never reached a member".to_owned());
         let (mut table, mut below) = (String::new(), String::new());
-        row(Peer::Bun, &failed, None, &mut table);
-        notes(&[(Peer::Bun, failed)], &mut below);
+        row(BUN, &failed, None, &mut table);
+        notes(&[(BUN, failed)], &mut below);
         assert!(table.contains("¹") && table.contains("**123456**") && table.contains("| 90 % |"), "{table}");
         assert!(table.contains("| – |") && !table.contains("NaN |"), "{table}");
         assert!(below.contains("7 messages never reached"), "{below}");

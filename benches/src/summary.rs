@@ -2,36 +2,46 @@
 
 /// Several measurements of the same thing.
 #[derive(Clone, Debug, Default)]
-pub struct Samples(Vec<f64>);
+pub struct Samples {
+    sorted: Vec<f64>,
+    latest: Option<f64>,
+}
 
 impl Samples {
     /// Adds one measurement.
     pub fn add(&mut self, value: f64) {
-        self.0.push(value);
-        self.0.sort_by(f64::total_cmp);
+        self.latest = Some(value);
+        self.sorted.push(value);
+        self.sorted.sort_by(f64::total_cmp);
     }
 
     /// The middle one, or the mean of the two in the middle; NaN without measurements.
     #[must_use]
     pub fn median(&self) -> f64 {
-        let middle = self.0.len() / 2;
-        match self.0.len() {
+        let middle = self.sorted.len() / 2;
+        match self.sorted.len() {
             0 => f64::NAN,
-            count if count % 2 == 1 => self.0[middle],
-            _ => f64::midpoint(self.0[middle - 1], self.0[middle]),
+            count if count % 2 == 1 => self.sorted[middle],
+            _ => f64::midpoint(self.sorted[middle - 1], self.sorted[middle]),
         }
     }
 
     /// Smallest and largest; NaN without measurements.
     #[must_use]
     pub fn range(&self) -> (f64, f64) {
-        (self.0.first().copied().unwrap_or(f64::NAN), self.0.last().copied().unwrap_or(f64::NAN))
+        (self.sorted.first().copied().unwrap_or(f64::NAN), self.sorted.last().copied().unwrap_or(f64::NAN))
+    }
+
+    /// The one that was added last.
+    #[must_use]
+    pub fn latest(&self) -> Option<f64> {
+        self.latest
     }
 
     /// How many.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.sorted.len()
     }
 }
 
@@ -47,5 +57,6 @@ mod tests {
         }
         assert!((samples.median() - 5.0).abs() < f64::EPSILON);
         assert_eq!(samples.range(), (1.0, 1_000.0));
+        assert_eq!(samples.latest(), Some(6.0));
     }
 }
