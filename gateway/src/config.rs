@@ -374,7 +374,7 @@ pub struct RingConfig {
     /// Default: 0.
     pub connections: u32,
     /// Longest batching window: under load a turn waits up to this long so that several updates share a wake-up; a busy
-    /// loop waits less and an idle one not at all. Zero switches it off. Default: 500 µs.
+    /// loop waits less and an idle one not at all. Zero switches it off. Default: 150 µs.
     pub min_wait: Duration,
     /// Entries of the submission queue, a power of two: so many sends share a system call. All of it passes through the
     /// cache in turn. Default: 512 (32 KiB of memory that the kernel pins).
@@ -400,7 +400,7 @@ impl Default for RingConfig {
     fn default() -> Self {
         Self {
             connections: 0,
-            min_wait: Duration::from_micros(500),
+            min_wait: Duration::from_micros(150),
             submission_entries: 512,
             completion_entries: 8_192,
             receive_buffers: 256,
