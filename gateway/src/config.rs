@@ -374,7 +374,8 @@ pub struct RingConfig {
     /// Default: 0.
     pub connections: u32,
     /// Longest batching window: under load a turn waits up to this long so that several updates share a wake-up; a busy
-    /// loop waits less and an idle one not at all. Zero switches it off. Default: 150 µs.
+    /// loop waits less and an idle one not at all. Up to three times as long where cores outnumber CPUs. Zero switches
+    /// it off. Default: 150 µs.
     pub min_wait: Duration,
     /// Entries of the submission queue, a power of two: so many sends share a system call. All of it passes through the
     /// cache in turn. Default: 512 (32 KiB of memory that the kernel pins).

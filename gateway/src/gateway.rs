@@ -1,8 +1,10 @@
 //! Starting and stopping a gateway: its threads and what they share.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -97,7 +99,7 @@ impl Gateway {
         limits::raise_descriptors().map_err(system("cannot raise the limit of descriptors"))?;
         let mut seed = [0; 40];
         random(&mut seed).map_err(system("cannot read randomness"))?;
-        let cores = config.cores;
+        let (cores, cpus) = (config.cores, cpus(&config));
         let shared = Arc::new(Shared {
             auth,
             placement: Placement::new(&config),
@@ -106,6 +108,7 @@ impl Gateway {
             start: Instant::now(),
             connections: AtomicU32::new(0),
             loads: Loads::new(cores, config.imbalance),
+            cpus,
             links_up: AtomicUsize::new(0),
             draining: AtomicUsize::new(0),
             snapshots: stats::slots(usize::from(cores)),
@@ -205,6 +208,16 @@ impl Gateway {
             // A core that panics has ended the process already.
             let _ = thread.join();
         }
+    }
+}
+
+/// How many CPUs the cores share.
+fn cpus(config: &GatewayConfig) -> usize {
+    if config.cpus.is_empty() {
+        // Honours affinity masks, cpusets and quotas of control groups.
+        thread::available_parallelism().map_or(1, NonZero::get)
+    } else {
+        config.cpus.iter().collect::<BTreeSet<_>>().len()
     }
 }
 

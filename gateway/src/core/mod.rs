@@ -79,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicU32,
     /// Where they are.
     pub(crate) loads: Loads,
+    /// CPUs that all cores run on.
+    pub(crate) cpus: usize,
     /// Router links that are up.
     pub(crate) links_up: AtomicUsize,
     /// Cores that have begun to drain.
@@ -135,7 +137,7 @@ impl Core {
         let links = Links::new(&shared, core, now, || seeds.next());
         // Links take slots too.
         shared.loads.open(core, reactor.room().saturating_sub(links.count()));
-        let min_wait = shared.config.ring.min_wait;
+        let window = Window::new(shared.config.ring.min_wait, usize::from(shared.config.cores).div_ceil(shared.cpus));
         let number = seeds.number();
         Ok(Self {
             state: State::new(shared, core, number, epoch.now(now)),
@@ -146,7 +148,7 @@ impl Core {
             post: Post::new(mailboxes),
             delivery: Delivery::default(),
             requests,
-            window: Window::new(min_wait),
+            window,
             epoch,
             now,
             next_snapshot: now,

@@ -4,6 +4,8 @@
 //! only adds latency. The window is therefore shut while fewer than [`WORTH`] pieces of work are expected to arrive within
 //! the longest one, judged by a moving average, and otherwise as long as [`ENOUGH`] of them take: a core with little to do
 //! waits longer for company than a busy one, which finds it anyway.
+//!
+//! Cores that share a CPU each see only a part of what that CPU has to do; their windows are longer in proportion.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,8 @@ use std::time::{Duration, Instant};
 const WORTH: f64 = 3.0;
 /// Pieces of work that a window gathers. More save hardly any CPU but cost latency: docs/BENCHMARKS.md has the sweep.
 const ENOUGH: f64 = 4.0;
+/// How much longer the window of cores that share a CPU may be.
+const SHARERS_MAX: u32 = 3;
 /// Time constant of the average.
 const MEMORY: Duration = Duration::from_millis(20);
 
@@ -24,9 +28,11 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// `longest` is the configured window; zero switches it off.
-    pub(super) fn new(longest: Duration) -> Self {
-        Self { longest, rate: 0.0, last: None }
+    /// `longest` is the configured window of a core that has a CPU for itself; zero switches it off. `sharers` is how many
+    /// have one together.
+    pub(super) fn new(longest: Duration, sharers: usize) -> Self {
+        let sharers = u32::try_from(sharers).unwrap_or(SHARERS_MAX).clamp(1, SHARERS_MAX);
+        Self { longest: longest * sharers, rate: 0.0, last: None }
     }
 
     /// A turn handled `work` pieces.
@@ -55,7 +61,7 @@ mod tests {
     const LONGEST: Duration = Duration::from_micros(200);
 
     fn after(per_second: u32, seconds: u32) -> Duration {
-        let mut window = Window::new(LONGEST);
+        let mut window = Window::new(LONGEST, 1);
         let start = Instant::now();
         let step = Duration::from_secs(1) / per_second;
         for n in 0..per_second * seconds {
@@ -77,8 +83,15 @@ mod tests {
     }
 
     #[test]
+    fn cores_that_share_a_cpu_wait_longer_each() {
+        for (sharers, longest) in [(0, LONGEST), (1, LONGEST), (2, LONGEST * 2), (50, LONGEST * SHARERS_MAX)] {
+            assert_eq!(Window::new(LONGEST, sharers).longest, longest);
+        }
+    }
+
+    #[test]
     fn it_shuts_when_the_load_is_over_and_can_be_switched_off() {
-        let mut window = Window::new(LONGEST);
+        let mut window = Window::new(LONGEST, 1);
         let start = Instant::now();
         for n in 0..1_000 {
             window.note(4, start + LONGEST * n);
@@ -86,7 +99,7 @@ mod tests {
         assert_eq!(window.current(), LONGEST);
         window.note(1, start + LONGEST * 1_000 + Duration::from_secs(1));
         assert_eq!(window.current(), Duration::ZERO);
-        let mut off = Window::new(Duration::ZERO);
+        let mut off = Window::new(Duration::ZERO, 3);
         off.note(1_000_000, start);
         off.note(1_000_000, start + LONGEST);
         assert_eq!(off.current(), Duration::ZERO);

@@ -37,6 +37,38 @@ fn members_on_three_cores_and_chats_on_two_links_get_everything() {
     }
 }
 
+/// Also where members leave in the middle of a fan-out that takes many slices, and beside it small chats go on.
+#[test]
+fn large_chats_on_cores_that_share_a_cpu_get_everything() {
+    let cpu = corecast_ring::affinity::available().unwrap()[0];
+    let edge = Edge::with(1, |config| {
+        config.cores = 3;
+        config.cpus = vec![cpu];
+        // Members of one core need many slices, and a turn's budget does not reach all of them.
+        config.limits.slice_sends = 2;
+        config.limits.turn_sends = 8;
+    });
+    let mut members: Vec<Client> = (0..90).map(|_| edge.client()).collect();
+    let mut small = edge.client();
+    small.subscribe("small");
+    for member in &mut members {
+        member.subscribe("large");
+        member.subscribe("larger");
+    }
+    for round in 1..=4_u64 {
+        edge.router().publish_all("large", (0..100).map(|n| format!("{n}")));
+        edge.router().publish_all("larger", (0..100).map(|n| format!("{n}")));
+        edge.router().publish("small", "\"x\"");
+        assert_eq!(small.expect("small").0, round);
+        // Some leave while messages are on their way to them.
+        members.truncate(members.len() - 20);
+        for member in &mut members {
+            member.read_to("large", round * 100);
+            member.read_to("larger", round * 100);
+        }
+    }
+}
+
 #[test]
 fn a_gateway_without_load_sleeps() {
     let edge = Edge::with(1, |config| config.cores = 2);

@@ -19,8 +19,9 @@ use super::schema::{ENV_PREFIX, env_name};
 pub(crate) const DEFAULT_FILE: &str = "/etc/corecast/corecast.toml";
 /// Names the file, as `--config` does.
 pub(crate) const ENV_CONFIG: &str = "CORECAST_CONFIG";
-/// Used around the server by tests and scripts, which it inherits; no settings.
-const NOT_SETTINGS: [&str; 3] = [ENV_CONFIG, "CORECAST_BIN", "CORECAST_ARTEFACTS"];
+/// Used around the server by tests and scripts, which it inherits, and by `corecast load`; no settings.
+const NOT_SETTINGS: [&str; 5] =
+    [ENV_CONFIG, "CORECAST_BIN", "CORECAST_ARTEFACTS", "CORECAST_LOAD_TOKEN", "CORECAST_LOAD_SECRET"];
 
 /// Where a value came from; defaults have no entry in [`Origins`].
 #[derive(Clone, Debug, Eq, PartialEq)]

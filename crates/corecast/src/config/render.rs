@@ -55,7 +55,8 @@ Corecast reads one TOML file, then environment variables, then flags; each overr
 - **Flags**: see `corecast <command> --help`.
 
 An unknown key or an unknown `CORECAST_…` variable is an error that names the file and the line (`CORECAST_BIN` and
-`CORECAST_ARTEFACTS`, which tests use, and the variables that Kubernetes makes for services are left alone).
+`CORECAST_ARTEFACTS`, which tests use, `CORECAST_LOAD_TOKEN` and `CORECAST_LOAD_SECRET` of `corecast load`, and the variables
+that Kubernetes makes for services are left alone).
 `corecast checkconfig` reads everything and says what is wrong, without starting anything. Secrets can be given in files,
 by the keys that end in `_file`.
 ";

@@ -359,7 +359,8 @@ section! {
         /// Connections per core, router links included. 0: as many as RLIMIT_NOFILE allows.
         connections: u32 = 0, limit "Upgrades are answered with 503.";
         /// Longest batching window: under load a turn waits up to this long, so that several messages share a wake-up. A
-        /// busy core waits less, an idle one not at all. 0s switches it off.
+        /// busy core waits less, an idle one not at all; where cores outnumber CPUs it is up to three times as long. 0s
+        /// switches it off.
         min_wait: Span = Span(std::time::Duration::from_micros(150)), limit "";
         /// Receive buffers per core, a power of two up to 32,768.
         receive_buffers: u16 = 256, limit "Input waits in the sockets until buffers are free; counted.";

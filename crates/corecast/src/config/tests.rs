@@ -105,6 +105,7 @@ fn an_unknown_variable_is_an_error_but_not_one_that_is_not_a_setting() {
         ("PATH", "/bin"),
         ("CORECAST_CONFIG", "c.toml"),
         ("CORECAST_BIN", "target/release/corecast"),
+        ("CORECAST_LOAD_TOKEN", "eyJ"),
         ("CORECAST_SERVICE_HOST", "10.0.0.1"),
         ("CORECAST_SERVICE_PORT_HTTP", "80"),
         ("CORECAST_PORT", "tcp://10.0.0.1:80"),
