@@ -91,16 +91,19 @@ async fn old(State(api): State<Arc<Api>>, request: Request) -> Response {
         Ok(body) => body,
         Err(response) => return *response,
     };
-    let mut lines = Vec::new();
-    for command in serde_json::Deserializer::from_str(&body).into_iter::<Object<OldCommand>>() {
-        match command {
-            Ok(Object(command)) if lines.len() < BATCH_MAX => lines.push(api.old_command(command).await),
-            Ok(_) => return plain(StatusCode::BAD_REQUEST, &format!("at most {BATCH_MAX} commands in one request")),
-            Err(error) => return plain(StatusCode::BAD_REQUEST, &format!("bad request: {error}")),
+    // All are read before the first is carried out: a request that is wrong somewhere does nothing.
+    let commands = serde_json::Deserializer::from_str(&body).into_iter::<Object<OldCommand>>();
+    let commands = match commands.take(BATCH_MAX + 1).collect::<Result<Vec<_>, _>>() {
+        Ok(commands) if commands.is_empty() => return plain(StatusCode::BAD_REQUEST, "bad request: no command"),
+        Ok(commands) if commands.len() > BATCH_MAX => {
+            return plain(StatusCode::BAD_REQUEST, &format!("at most {BATCH_MAX} commands in one request"));
         }
-    }
-    if lines.is_empty() {
-        return plain(StatusCode::BAD_REQUEST, "bad request: no command");
+        Ok(commands) => commands,
+        Err(error) => return plain(StatusCode::BAD_REQUEST, &format!("bad request: {error}")),
+    };
+    let mut lines = Vec::new();
+    for Object(command) in commands {
+        lines.push(api.old_command(command).await);
     }
     let content_type = (header::CONTENT_TYPE, "application/json");
     (StatusCode::OK, [content_type], lines.join("\n")).into_response()

@@ -188,9 +188,13 @@ fn a_batch_and_the_older_single_endpoint_work() {
     assert_eq!(lines[1], r#"{"result":{"publications":[],"epoch":"e1","offset":9}}"#);
     assert!(bench.ok("/api", r#"{"method":"nonsense"}"#).contains(r#""code":104"#));
     assert!(bench.ok("/api", r#"{"method":"publish","params":{"channel":5}}"#).contains(r#""code":107"#));
-    for wrong in ["", "x", "{\"method\":\"info\"} x"] {
+    let published = || bench.upstream.published.lock().unwrap().len();
+    let before = published();
+    let publish = r#"{"method":"publish","params":{"channel":"a","data":1}}"#;
+    for wrong in ["", "x", &format!("{publish}\nx"), &format!("{publish}\n[]")] {
         assert_eq!(bench.post("/api", wrong).0, StatusCode::BAD_REQUEST, "{wrong}");
     }
+    assert_eq!(published(), before, "a request that is wrong somewhere does nothing");
 }
 
 #[test]
