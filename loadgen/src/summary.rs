@@ -333,6 +333,17 @@ pub struct Row {
     pub generator_cpu: f64,
     /// Connections lost in this second, asked for or not.
     pub lost: u64,
+    /// Share of this host's CPU time that the hypervisor gave to others.
+    pub stolen: f64,
+}
+
+/// CPU time that the hypervisor gave to others while the run measured, as shares of this host's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stolen {
+    /// Over all of the measured time.
+    pub mean: f64,
+    /// In its worst second.
+    pub worst: f64,
 }
 
 impl Latency {
@@ -353,6 +364,14 @@ impl Latency {
 
 /// Plain figures that thresholds and `diff` may name.
 impl Summary {
+    /// What the hypervisor took in the measured time; `None` if nothing was measured.
+    pub fn stolen(&self) -> Option<Stolen> {
+        let measured: Vec<f64> =
+            self.seconds.iter().filter(|row| row.phase == "measure").map(|row| row.stolen).collect();
+        let worst = measured.iter().copied().reduce(f64::max)?;
+        Some(Stolen { mean: measured.iter().sum::<f64>() / measured.len() as f64, worst })
+    }
+
     /// Name and value of every plain figure of this run.
     pub fn figures(&self) -> BTreeMap<String, f64> {
         let mut figures = BTreeMap::new();
@@ -378,6 +397,8 @@ impl Summary {
         put("generator.cpu_per_publish_us", self.generator.cpu_per_publish_us);
         put("generator.memory_per_member", self.generator.memory_per_member);
         put("kernel.slab_per_connection", self.kernel.slab_per_connection);
+        put("host.stolen_mean", self.stolen().map(|stolen| stolen.mean));
+        put("host.stolen_worst", self.stolen().map(|stolen| stolen.worst));
         if let Some(server) = &self.server {
             put("server.cpu_per_delivery_us", server.cpu_per_delivery_us);
             put("server.cpu_per_message_us", server.cpu_per_message_us);

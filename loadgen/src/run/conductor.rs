@@ -520,6 +520,7 @@ impl<'a> Conductor<'a> {
             ended_early: ended_early.as_deref(),
             busiest: summary.generator.busiest,
             expects_messages: self.options.scenario.rate() > 0.0,
+            stolen: summary.stolen(),
         };
         let (verdict, mut remarks) = verdict::judge(&facts);
         if let Some(error) = &self.collector.log_error {

@@ -5,7 +5,7 @@
 
 use crate::latency::Percentiles;
 use crate::scenario::Scenario;
-use crate::summary::{Members, Outcome, Verdict};
+use crate::summary::{Members, Outcome, Stolen, Verdict};
 use crate::threshold::Judged;
 use crate::worker::counts::Counts;
 
@@ -24,10 +24,15 @@ pub(crate) struct Facts<'a> {
     pub busiest: f64,
     /// Publishing should have happened.
     pub expects_messages: bool,
+    /// What the hypervisor took, if rows were measured.
+    pub stolen: Option<Stolen>,
 }
 
 /// A generator thread above this share of its CPU may have been the bottleneck.
 const BUSY_MAX: f64 = 0.95;
+/// Shares of stolen CPU time above which latencies are the host's as much as the target's: over all, and in one second.
+const STOLEN_MEAN_MAX: f64 = 0.02;
+const STOLEN_WORST_MAX: f64 = 0.1;
 
 /// The outcome, its reasons, and remarks that change nothing but should be read.
 pub(crate) fn judge(facts: &Facts<'_>) -> (Verdict, Vec<String>) {
@@ -73,6 +78,15 @@ pub(crate) fn judge(facts: &Facts<'_>) -> (Verdict, Vec<String>) {
         let share = facts.busiest * 100.0;
         remarks.push(format!(
             "the busiest generator thread used {share:.0} % of a CPU: it may have been the bottleneck, not the target"
+        ));
+    }
+    if let Some(Stolen { mean, worst }) = facts.stolen
+        && (mean > STOLEN_MEAN_MAX || worst > STOLEN_WORST_MAX)
+    {
+        remarks.push(format!(
+            "the hypervisor gave {:.1} % of this host's CPU time to others, {:.0} % in the worst second: latencies contain that",
+            mean * 100.0,
+            worst * 100.0
         ));
     }
     (Verdict { outcome, reasons }, remarks)
@@ -139,14 +153,27 @@ mod tests {
         late_p99: u64,
         thresholds: Vec<Judged>,
         early: Option<&'static str>,
+        stolen: Option<Stolen>,
     }
 
     fn fine() -> Case {
         let members = Members { wanted: 10, at_start: 10, at_end: 10, per_second_max: 1 };
-        Case { counts: Counts::default(), members, late_p99: 100_000, thresholds: Vec::new(), early: None }
+        Case {
+            counts: Counts::default(),
+            members,
+            late_p99: 100_000,
+            thresholds: Vec::new(),
+            early: None,
+            stolen: None,
+        }
     }
 
     fn outcome(case: &Case) -> (Outcome, String) {
+        let (verdict, _) = judged(case);
+        (verdict.outcome, verdict.reasons.join("; "))
+    }
+
+    fn judged(case: &Case) -> (Verdict, Vec<String>) {
         let scenario = library::find("big-chat").unwrap().load();
         let late = Percentiles { count: 9, p99: case.late_p99, ..Percentiles::default() };
         let facts = Facts {
@@ -159,9 +186,9 @@ mod tests {
             ended_early: case.early,
             busiest: 0.1,
             expects_messages: true,
+            stolen: case.stolen,
         };
-        let (verdict, _) = judge(&facts);
-        (verdict.outcome, verdict.reasons.join("; "))
+        judge(&facts)
     }
 
     #[test]
@@ -184,6 +211,16 @@ mod tests {
         assert!(reasons.contains("1 messages never reached"), "{reasons}");
         case.early = Some("the target died");
         assert_eq!(outcome(&case).0, Outcome::Partial);
+    }
+
+    #[test]
+    fn a_host_that_was_not_alone_is_remarked_upon_and_changes_nothing_else() {
+        let mut case = fine();
+        for (mean, worst, remarks) in [(0.01, 0.09, 0), (0.03, 0.05, 1), (0.001, 0.5, 1)] {
+            case.stolen = Some(Stolen { mean, worst });
+            let (verdict, said) = judged(&case);
+            assert_eq!((verdict.outcome, said.len()), (Outcome::Passed, remarks), "{said:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) struct Look {
     pub own: ProcessSample,
     /// CPU seconds of each worker thread.
     pub workers: Vec<f64>,
+    /// All CPUs of the host together.
+    pub host: CpuTimes,
 }
 
 /// CPU of the generator, seconds; `busiest`: share of its busiest thread.
@@ -76,7 +78,7 @@ impl Watch {
         }
         let own = ProcessSample::take(std::process::id()).unwrap_or_default();
         let workers = self.tasks.iter().map(|task| thread_cpu(*task).unwrap_or(0.0)).collect();
-        let look = Look { at_ns, servers, own, workers };
+        let look = Look { at_ns, servers, own, workers, host: CpuTimes::of_host() };
         self.rss_max = self.rss_max.max(rss(&look));
         look
     }
@@ -91,6 +93,8 @@ impl Watch {
             let used = |part| ((sum(&look, part) - sum(last, part)) / seconds).max(0.0);
             (row.server_user, row.server_system) = (used(|sample| sample.user), used(|sample| sample.system));
             row.generator_cpu = ((look.own.cpu() - last.own.cpu()) / seconds).max(0.0);
+            let [.., stolen] = shares(&last.host, &look.host);
+            row.stolen = stolen.max(0.0);
         }
         self.last = Some(look.clone());
         look
@@ -224,7 +228,26 @@ mod tests {
     fn look(at_ns: u64, cpu: f64, rss: u64) -> Look {
         let thread = ThreadSample { tid: 7, name: "core".to_owned(), user: cpu, system: cpu, cpu: 0 };
         let sample = ProcessSample { pid: 1, user: cpu, system: cpu, rss, threads: vec![thread], ..Default::default() };
-        Look { at_ns, servers: vec![sample], own: ProcessSample { rss, ..Default::default() }, workers: vec![cpu] }
+        Look {
+            at_ns,
+            servers: vec![sample],
+            own: ProcessSample { rss, ..Default::default() },
+            workers: vec![cpu],
+            ..Look::default()
+        }
+    }
+
+    #[test]
+    fn a_second_in_which_the_hypervisor_served_others_says_so() {
+        let last = Look { host: CpuTimes { user: 1.0, idle: 5.0, ..CpuTimes::default() }, ..Look::default() };
+        let mut watch = Watch { last: Some(last), ..Watch::default() };
+        let mut row = Row::default();
+        watch.complete(&mut row, 1_000_000_000);
+        let of_host = CpuTimes::of_host();
+        assert!((0.0..=1.0).contains(&row.stolen) && of_host.idle > 0.0);
+        let before = CpuTimes { steal: of_host.steal, ..CpuTimes::default() };
+        let later = CpuTimes { user: 0.5, idle: 1.0, steal: of_host.steal + 0.5, ..CpuTimes::default() };
+        assert_eq!(shares(&before, &later)[3], 0.25);
     }
 
     #[test]

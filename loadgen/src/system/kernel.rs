@@ -56,6 +56,22 @@ pub struct CpuTimes {
     pub steal: f64,
 }
 
+impl CpuTimes {
+    /// All CPUs of this host together, since it started.
+    pub fn of_host() -> Self {
+        let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+        text.lines().next().and_then(|line| line.strip_prefix("cpu ")).map(Self::parse).unwrap_or_default()
+    }
+
+    /// The numbers of a line of /proc/stat.
+    fn parse(numbers: &str) -> Self {
+        let ticks: Vec<f64> =
+            numbers.split_whitespace().map(|word| word.parse::<f64>().unwrap_or(0.0) / TICKS_PER_SECOND).collect();
+        let at = |index: usize| ticks.get(index).copied().unwrap_or(0.0);
+        Self { user: at(0) + at(1), system: at(2) + at(5), softirq: at(6), idle: at(3) + at(4), steal: at(7) }
+    }
+}
+
 impl KernelSample {
     /// Looks now.
     pub fn take() -> Self {
@@ -123,10 +139,7 @@ fn parse_cpus(text: &str) -> Vec<CpuTimes> {
     let line = |line: &str| {
         let (name, rest) = line.split_once(' ')?;
         name.strip_prefix("cpu")?.parse::<u32>().ok()?;
-        let ticks: Vec<f64> =
-            rest.split_whitespace().map(|word| word.parse::<f64>().unwrap_or(0.0) / TICKS_PER_SECOND).collect();
-        let at = |index: usize| ticks.get(index).copied().unwrap_or(0.0);
-        Some(CpuTimes { user: at(0) + at(1), system: at(2) + at(5), softirq: at(6), idle: at(3) + at(4), steal: at(7) })
+        Some(CpuTimes::parse(rest))
     };
     text.lines().filter_map(line).collect()
 }
