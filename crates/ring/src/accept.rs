@@ -148,11 +148,12 @@ impl Reactor {
         if self.accept_retry.is_some_and(|retry| retry > Instant::now()) {
             return;
         }
+        // Over, also where nothing can be armed now: a time in the past would keep the loop from sleeping.
+        self.accept_retry = None;
         let (has_room, all_placed) = (self.has_room_to_accept(), self.arrivals.is_empty());
         if !has_room && !all_placed {
             return;
         }
-        self.accept_retry = None;
         for index in 0..self.listeners.len() {
             let slot = &mut self.listeners[index];
             let may_accept = if slot.hands_out { all_placed } else { has_room };

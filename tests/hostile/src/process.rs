@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Clock ticks per second in `/proc/PID/stat`; the kernel's user interface fixes it.
@@ -17,6 +18,15 @@ impl Process {
     /// The process with this id.
     pub fn new(pid: u32) -> Self {
         Self { pid }
+    }
+
+    /// Sends a signal by name, such as `STOP` or `CONT`.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn signal(self, name: &str) {
+        let status = Command::new("kill").args([format!("-{name}"), self.pid.to_string()]).status().expect("kill runs");
+        assert!(status.success(), "kill -{name} {}", self.pid);
     }
 
     /// Open descriptors. Connections of the data plane are not among them: they are registered with the ring.

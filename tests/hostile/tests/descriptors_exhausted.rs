@@ -51,6 +51,34 @@ fn more_clients_than_descriptors() {
     stage.finish();
 }
 
+/// All at once: the kernel hands over more connections in one go than there are descriptors for them, and fewer find a slot.
+#[test]
+fn a_burst_of_more_clients_than_descriptors() {
+    let stage = Stage::with_descriptors(CONFIG, DESCRIPTORS);
+    let process = stage.process();
+    let mut friend = Client::live(stage.websocket());
+    process.signal("STOP");
+    let mut attackers: Vec<Socket> = (0..ATTACKERS)
+        .map(|_| {
+            let mut socket = Socket::connect(stage.websocket()).expect("the kernel accepts");
+            socket.send(upgrade_request(PATH, "").as_bytes()).expect("send");
+            socket
+        })
+        .collect();
+    process.signal("CONT");
+    eventually("some are served", PATIENCE, || served(&mut attackers) >= 100);
+    let share = process.cpu_share(WATCH);
+    println!("{share:.3} of a CPU while full after a burst");
+    assert!(share < CPU_SHARE_MAX, "{share:.2} of a CPU while nothing can be accepted");
+    works(&mut friend, "while full");
+    drop(attackers);
+    let websocket = stage.websocket();
+    eventually("all attackers are gone", PATIENCE, || process.connections(websocket) == 2);
+    works(&mut Client::live(stage.websocket()), "a newcomer afterwards");
+    works(&mut friend, "afterwards");
+    stage.finish();
+}
+
 #[test]
 fn no_descriptor_left_to_accept_with() {
     let stage = Stage::with_descriptors(CONFIG, DESCRIPTORS);
