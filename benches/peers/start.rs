@@ -142,10 +142,7 @@ impl Starter<'_> {
         let mut command = Command::new("taskset");
         command.args(["-c", &cpu.to_string(), "nice", "-n", &self.options.nice.to_string()]);
         command.arg(program).args(arguments);
-        // The comparison's own variables mean nothing to the servers, and unknown ones are errors to Corecast.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CORECAST_")) {
-            command.env_remove(name);
-        }
+        remove_own_variables(&mut command);
         command.env("CORECAST_LINK_SECRET", LINK_SECRET);
         let errors = out.try_clone()?;
         let child = command.stdin(Stdio::null()).stdout(out).stderr(errors).spawn();
@@ -186,11 +183,19 @@ impl Starter<'_> {
     fn token(&self, config: &Path) -> Result<String> {
         let mut command = Command::new(self.binary()?);
         command.args(["gentoken", "--user", "bench", "--config"]).arg(config);
+        remove_own_variables(&mut command);
         let output = command.output().context("corecast gentoken")?;
         if !output.status.success() {
             bail!("corecast gentoken: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+}
+
+/// The comparison's own variables mean nothing to the servers, and unknown ones are errors to Corecast.
+fn remove_own_variables(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CORECAST_")) {
+        command.env_remove(name);
     }
 }
 
