@@ -26,8 +26,7 @@ const now = () => Number(process.hrtime.bigint());
 const protocols = {
   raw: {
     path: "/",
-    options: {},
-    join: (chat) => ["s" + chat],
+    join: (chat) => "s" + chat,
     publish: (chat, body) => `p${chat} ${body}`,
     /** Calls `joined()` and `delivered(body, offset)` for what is in a message; returns what is to be answered. */
     read(text, joined, delivered) {
@@ -37,8 +36,7 @@ const protocols = {
   },
   "centrifuge-json": {
     path: "/connection/websocket",
-    options: {},
-    join: (chat) => [`{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"${chat}"}}`],
+    join: (chat) => `{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"${chat}"}}`,
     greet: '{"id":1,"connect":{}}',
     publish: (chat, body, id) => `{"id":${id},"publish":{"channel":"${chat}","data":${body}}}`,
     read(text, joined, delivered) {
@@ -74,14 +72,14 @@ function fail(error) {
 }
 
 /** Publishes on the schedule; blocks between two messages, which is as exact as the scheduler of the system. */
-function publisher({ load, start }) {
+function publisher({ load }) {
   const protocol = protocols[load.protocol];
   const total = Math.round(load.rate * (load.warmup + load.seconds));
   const gap = 1e9 / load.rate;
   const sequences = new Array(load.chats).fill(0);
   const sleeper = new Int32Array(new SharedArrayBuffer(4));
   const lateness = createHistogram({ figures: 3 });
-  let [next, ready, refused] = [0, 0, 0];
+  let [start, next, ready, refused] = [0, 0, 0, 0];
   const sockets = Array.from({ length: PUBLISHERS }, () =>
     open(
       load.url,
@@ -142,7 +140,6 @@ async function main(load) {
   const last = new Array(load.members).fill(0);
   const offsets = new Array(load.members).fill(undefined);
 
-  const sockets = [];
   const joinMember = (member) =>
     new Promise((resolve) => {
       const chat = member % load.chats;
@@ -165,8 +162,7 @@ async function main(load) {
         (text) => protocol.read(text, resolve, delivered),
         (error) => finishing || fail(`member ${member}: ${error.message}`),
       );
-      socket.on("open", () => protocol.join("second" + chat).forEach((message) => socket.send(message)));
-      sockets.push(socket);
+      socket.on("open", () => socket.send(protocol.join("second" + chat)));
     });
 
   const patience = setTimeout(() => fail("not all members joined in time"), CONNECT_PATIENCE_MS);

@@ -22,13 +22,7 @@ const CONFIG: &str = "[timing]\nhandshake = \"60s\"\nconnect = \"60s\"\n[admin]\
 fn more_clients_than_descriptors() {
     let stage = Stage::with_descriptors(CONFIG, DESCRIPTORS);
     let mut friend = Client::live(stage.websocket());
-    let mut attackers: Vec<Socket> = (0..ATTACKERS)
-        .map(|_| {
-            let mut socket = Socket::connect(stage.websocket()).expect("the kernel accepts");
-            socket.send(upgrade_request(PATH, "").as_bytes()).expect("send");
-            socket
-        })
-        .collect();
+    let mut attackers = knock(&stage, ATTACKERS);
     // Those who find no room wait in the accept queue, or are refused; nobody hangs the others.
     let served = served(&mut attackers);
     assert!(served >= 100, "{served} of {ATTACKERS} got an answer with {DESCRIPTORS} descriptors");
@@ -58,13 +52,7 @@ fn a_burst_of_more_clients_than_descriptors() {
     let process = stage.process();
     let mut friend = Client::live(stage.websocket());
     process.signal("STOP");
-    let mut attackers: Vec<Socket> = (0..ATTACKERS)
-        .map(|_| {
-            let mut socket = Socket::connect(stage.websocket()).expect("the kernel accepts");
-            socket.send(upgrade_request(PATH, "").as_bytes()).expect("send");
-            socket
-        })
-        .collect();
+    let mut attackers = knock(&stage, ATTACKERS);
     process.signal("CONT");
     eventually("some are served", PATIENCE, || served(&mut attackers) >= 100);
     let share = process.cpu_share(WATCH);
@@ -91,13 +79,7 @@ fn no_descriptor_left_to_accept_with() {
     let attackers: Vec<Socket> = (0..attackers).map(|_| Socket::connect(stage.admin()).expect("connect")).collect();
     eventually("the table of descriptors is full", PATIENCE, || process.descriptors() >= DESCRIPTORS as usize - 1);
     // Somebody who wants in must not drive the accept loop mad either.
-    let mut newcomers: Vec<Socket> = (0..20)
-        .map(|_| {
-            let mut socket = Socket::connect(stage.websocket()).expect("the kernel accepts");
-            socket.send(upgrade_request(PATH, "").as_bytes()).expect("send");
-            socket
-        })
-        .collect();
+    let mut newcomers = knock(&stage, 20);
     let share = process.cpu_share(WATCH);
     println!("{share:.3} of a CPU without a descriptor, {} newcomers served", served(&mut newcomers));
     assert!(share < CPU_SHARE_MAX, "{share:.2} of a CPU while nothing can be accepted");
@@ -117,6 +99,16 @@ fn no_descriptor_left_to_accept_with() {
     eventually("as many descriptors as before", PATIENCE, || process.descriptors() == baseline);
     assert_eq!(http::get(stage.admin(), "/healthz").status, 200);
     stage.finish();
+}
+
+/// So many who ask for an upgrade, and have not read the answer.
+fn knock(stage: &Stage, count: usize) -> Vec<Socket> {
+    let one = |_| {
+        let mut socket = Socket::connect(stage.websocket()).expect("the kernel accepts");
+        socket.send(upgrade_request(PATH, "").as_bytes()).expect("send");
+        socket
+    };
+    (0..count).map(one).collect()
 }
 
 /// How many got an answer by the time that no more come.
