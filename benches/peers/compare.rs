@@ -32,6 +32,12 @@ pub(crate) struct Cell {
     pub(crate) memory: Samples,
     /// Most new members in a second.
     pub(crate) connects: Samples,
+    /// Until the last of those who were cut off was back, s.
+    pub(crate) back: Samples,
+    /// µs of the server's CPU per member and measured time.
+    pub(crate) cpu_per_member: Samples,
+    /// µs of the server's CPU per connect and subscription, from the first to the last.
+    pub(crate) cpu_per_connect: Samples,
     /// Share of its CPU that the generator's busiest thread used: near 1 it is the generator that is measured.
     pub(crate) generator: Samples,
     /// Rounds that were not clean, with the reason.
@@ -95,7 +101,7 @@ fn one(options: &Options, tools: &Tools, round: u32, results: &mut Results, load
     fs::create_dir_all(&folder)?;
     let outcome = match contender.client {
         Client::Corecast => measure(options, tools, *kind, contender.peer, &folder).map(|summary| {
-            add(cell, &summary);
+            add(cell, *kind, &summary);
             results.sample = Some(summary);
         }),
         Client::Second => second::measure(options, tools, *kind, contender.peer, &folder).map(|seen| seen.add_to(cell)),
@@ -120,7 +126,7 @@ fn measure(options: &Options, tools: &Tools, load: Load, peer: Peer, folder: &Pa
     let (connections, seconds) = (options.connections.to_string(), format!("{}s", options.seconds));
     let mut command = Command::new("nice");
     command.args(["-n", &options.nice.to_string()]).arg(crate::myself()?);
-    command.args(["load", "run", load.scenario(), "--target", &running.target, "--protocol", protocol]);
+    command.args(["load", "run"]).arg(load.scenario()).args(["--target", &running.target, "--protocol", protocol]);
     command.args(["--connections", &connections, "--rate", &rate, "--duration", &seconds, "--warmup", "3s"]);
     command.args(["--cpus", &options.client_cpu.to_string(), "--server-pid", &pid, "--no-calibration", "--quiet"]);
     command.args(["--label", peer.title(), "--out"]).arg(folder);
@@ -139,7 +145,7 @@ fn measure(options: &Options, tools: &Tools, load: Load, peer: Peer, folder: &Pa
     Ok(summary)
 }
 
-fn add(cell: &mut Cell, summary: &Summary) {
+fn add(cell: &mut Cell, load: Load, summary: &Summary) {
     let millis = |tag: &str, pick: fn(&corecast_loadgen::Percentiles) -> u64| {
         summary.latencies.get(tag).map(|latency| pick(&latency.percentiles) as f64 / 1e6)
     };
@@ -156,7 +162,16 @@ fn add(cell: &mut Cell, summary: &Summary) {
     put(&mut cell.p50, millis("deliver", |p| p.p50));
     put(&mut cell.p99, millis("deliver", |p| p.p99));
     put(&mut cell.last, millis("last", |p| p.p99));
-    put(&mut cell.generator, Some(summary.generator.busiest));
+    put(&mut cell.back, summary.latencies.get("recover").map(|latency| latency.percentiles.max as f64 / 1e9));
+    let members = summary.members.at_start.max(1) as f64;
+    put(&mut cell.cpu_per_member, server.map(|server| (server.user + server.system) * 1e6 / members));
+    put(&mut cell.cpu_per_connect, server.and_then(|server| server.cpu_per_connect_us));
+    let busiest = match load {
+        // What follows the storm is quiet.
+        Load::Storm => summary.seconds.iter().map(|row| row.generator_cpu).fold(0.0, f64::max),
+        _ => summary.generator.busiest,
+    };
+    put(&mut cell.generator, Some(busiest));
     put(&mut cell.connects, Some(summary.members.per_second_max as f64));
     if summary.verdict.outcome != Outcome::Passed {
         let word = summary.verdict.outcome.word();
@@ -166,6 +181,12 @@ fn add(cell: &mut Cell, summary: &Summary) {
 
 /// The figures of the round that has just ended.
 fn line(cell: &Cell) -> String {
+    if let Some(back) = cell.back.latest() {
+        return format!(
+            "  all back after {back:.2} s, {:.1} µs per member",
+            cell.cpu_per_member.latest().unwrap_or(f64::NAN)
+        );
+    }
     let latest = |samples: &Samples, digits: usize| {
         samples.latest().map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
     };

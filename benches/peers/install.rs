@@ -67,7 +67,8 @@ fn target() -> Result<PathBuf> {
     Ok(profile.parent().unwrap_or(profile).to_path_buf())
 }
 
-fn source() -> &'static Path {
+/// The folder of the servers' sources.
+pub(crate) fn source() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/peers"))
 }
 

@@ -1,9 +1,15 @@
 //! The loads of the comparison.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum;
+
+use crate::install;
 
 /// Members of each chat of the small loads.
 const SMALL_CHAT: u32 = 5;
+/// Members of each chat of the storm, as in its file.
+const STORM_CHAT: u32 = 20;
 
 /// What every server gets in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -20,6 +26,8 @@ pub(crate) enum Load {
     Big,
     /// One chat with all members, at a rate that none carries: deliveries per second at saturation.
     BigMax,
+    /// All members are cut off at once and reconnect: connects per second, and what they cost.
+    Storm,
 }
 
 impl Load {
@@ -33,6 +41,7 @@ impl Load {
             Self::SmallMax => "small-max",
             Self::Big => "big",
             Self::BigMax => "big-max",
+            Self::Storm => "storm",
         }
     }
 
@@ -47,14 +56,16 @@ impl Load {
             }
             Self::Big => format!("one chat of {connections} members, {rate:.2} messages/s"),
             Self::BigMax => format!("one chat of {connections} members, {rate:.0} messages/s offered"),
+            Self::Storm => format!("{connections} members cut off at once, without recovery"),
         }
     }
 
-    /// The ready scenario that it starts from.
-    pub(crate) fn scenario(self) -> &'static str {
+    /// The scenario that it starts from: the name of a ready one, or a file.
+    pub(crate) fn scenario(self) -> PathBuf {
         match self {
-            Self::Small | Self::SmallSlow | Self::SmallFast | Self::SmallMax => "article-node",
-            Self::Big | Self::BigMax => "big-chat",
+            Self::Small | Self::SmallSlow | Self::SmallFast | Self::SmallMax => "article-node".into(),
+            Self::Big | Self::BigMax => "big-chat".into(),
+            Self::Storm => install::source().join("storm.toml"),
         }
     }
 
@@ -73,6 +84,7 @@ impl Load {
             // CPU is full at 2,900,000, and the generator at 0.26 µs soon after. Not far beyond: what is offered and not
             // carried waits in the memory of the server, 100 MB and more for each million.
             Self::BigMax => 3_000_000.0 / f64::from(connections),
+            Self::Storm => 1.0,
         }
     }
 
@@ -81,6 +93,7 @@ impl Load {
         match self {
             Self::Small | Self::SmallSlow | Self::SmallFast | Self::SmallMax => SMALL_CHAT,
             Self::Big | Self::BigMax => connections,
+            Self::Storm => STORM_CHAT,
         }
     }
 

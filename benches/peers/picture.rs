@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::compare::Results;
+use crate::load::Load;
 use crate::peer::{Contender, Peer};
 
 const WIDTH: f64 = 900.0;
@@ -13,14 +14,15 @@ const HEAD: f64 = 40.0;
 
 /// An SVG file that reads on light and dark pages.
 pub(crate) fn render(results: &Results) -> String {
-    let rows: usize = results.rows.iter().map(|(_, cells)| cells.len()).sum();
-    let height = rows as f64 * ROW + results.rows.len() as f64 * (HEAD + 14.0) + 20.0;
+    let loads: Vec<_> = results.rows.iter().filter(|(load, _)| *load != Load::Storm).collect();
+    let rows: usize = loads.iter().map(|(_, cells)| cells.len()).sum();
+    let height = rows as f64 * ROW + loads.len() as f64 * (HEAD + 14.0) + 20.0;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"system-ui, sans-serif\">\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>"
     );
     let mut y = 10.0;
-    for (load, cells) in &results.rows {
+    for (load, cells) in loads {
         let most = cells.iter().map(|(_, cell)| cell.cpu.range().1).filter(|most| most.is_finite()).fold(0.1, f64::max);
         let scale = (WIDTH - LABEL - RIGHT) / most;
         y += HEAD;

@@ -96,6 +96,8 @@ pub(crate) fn start(peer: Peer, options: &Options, tools: &Tools, log: &Path) ->
         Peer::Nchan => {
             let folder = log.with_extension("nginx");
             fs::create_dir_all(&folder)?;
+            // nginx takes relative paths as relative to its prefix.
+            let folder = fs::canonicalize(folder)?;
             let config = folder.join("nginx.conf");
             fs::write(&config, nchan_config(port, &folder))?;
             let prefix = folder.display().to_string();
@@ -221,10 +223,11 @@ fn nats_config(websocket: u16, plain: u16) -> String {
     )
 }
 
+/// One process, so that its CPU is all of the server's.
 fn nchan_config(port: u16, folder: &Path) -> String {
     let folder = folder.display();
     format!(
-        "load_module /usr/lib/nginx/modules/ngx_nchan_module.so;\ndaemon off;\nworker_processes 1;\n\
+        "load_module /usr/lib/nginx/modules/ngx_nchan_module.so;\ndaemon off;\nmaster_process off;\n\
          error_log {folder}/error.log warn;\npid {folder}/nginx.pid;\nevents {{ worker_connections 19900; }}\n\
          http {{\n  access_log off;\n  client_body_temp_path {folder}/body;\n  proxy_temp_path {folder}/proxy;\n  \
          fastcgi_temp_path {folder}/fastcgi;\n  uwsgi_temp_path {folder}/uwsgi;\n  scgi_temp_path {folder}/scgi;\n  \

@@ -30,6 +30,11 @@ pub(crate) fn render(options: &Options, results: &Results, rounds: u32) -> Strin
     }
     for (load, cells) in &results.rows {
         let _ = writeln!(out, "## {}\n", load.title(options.connections));
+        if *load == Load::Storm {
+            storm(options.connections, cells, &mut out);
+            notes(cells, &mut out);
+            continue;
+        }
         let deliveries = if load.saturates() { "deliveries/s at saturation" } else { "deliveries/s" };
         let _ = writeln!(
             out,
@@ -50,8 +55,42 @@ pub(crate) fn render(options: &Options, results: &Results, rounds: u32) -> Strin
 
 /// What ratios are to: Bun's CPU, as the same generator sees it.
 fn reference(cells: &[(Contender, Cell)], client: Client) -> Option<f64> {
+    bun(cells, client).map(|cell| cell.cpu.median())
+}
+
+fn bun(cells: &[(Contender, Cell)], client: Client) -> Option<&Cell> {
     let bun = Contender { peer: Peer::Bun, client };
-    cells.iter().find(|(contender, _)| *contender == bun).map(|(_, cell)| cell.cpu.median())
+    cells.iter().find(|(contender, _)| *contender == bun).map(|(_, cell)| cell)
+}
+
+/// How soon all were back, and what that cost the server.
+fn storm(connections: u32, cells: &[(Contender, Cell)], out: &mut String) {
+    out.push_str(
+        "| server | last one back after s | back per second | ratio | CPU µs per member | ratio | generator |\n|---|---|---|---|---|---|---|\n",
+    );
+    for (contender, cell) in cells {
+        if cell.back.count() == 0 {
+            let _ = writeln!(out, "| {} | did not run | | | | | |", contender.title());
+            continue;
+        }
+        let ratio = |value: &dyn Fn(&Cell) -> f64| {
+            let reference = bun(cells, contender.client).filter(|bun| bun.back.count() > 0).map(value);
+            reference.map_or_else(String::new, |reference| format!("{:.2} × Bun", value(cell) / reference))
+        };
+        let per_second = |cell: &Cell| f64::from(connections) / cell.back.median();
+        let _ = writeln!(
+            out,
+            "| {} | {} | {:.0} | {} | {} | {} | {:.0} % |",
+            contender.title(),
+            spread(&cell.back, 2),
+            per_second(cell),
+            ratio(&per_second),
+            spread(&cell.cpu_per_member, 1),
+            ratio(&|cell| cell.cpu_per_member.median()),
+            cell.generator.median() * 100.0
+        );
+    }
+    out.push('\n');
 }
 
 fn row(contender: Contender, cell: &Cell, reference: Option<f64>, out: &mut String) {
@@ -114,11 +153,18 @@ fn notes(cells: &[(Contender, Cell)], out: &mut String) {
 fn connections(results: &Results, out: &mut String) {
     let Some((_, cells)) = results.rows.first() else { return };
     out.push_str(
-        "## Connections\n\n| server | memory per idle member, bytes | most new members in a second |\n|---|---|---|\n",
+        "## Connections\n\n| server | memory per idle member, bytes | most new members in a second | CPU µs per connect |\n\
+         |---|---|---|---|\n",
     );
     for (contender, cell) in cells.iter().filter(|(_, cell)| cell.memory.count() > 0) {
-        let _ =
-            writeln!(out, "| {} | {} | {} |", contender.title(), spread(&cell.memory, 0), spread(&cell.connects, 0));
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} |",
+            contender.title(),
+            spread(&cell.memory, 0),
+            spread(&cell.connects, 0),
+            spread(&cell.cpu_per_connect, 1)
+        );
     }
     out.push('\n');
 }

@@ -197,6 +197,8 @@ pub struct Generator {
     pub cpu_per_delivery_us: Option<f64>,
     /// µs of CPU per published message in the measured time, of the thread that only publishes; absent if members publish.
     pub cpu_per_publish_us: Option<f64>,
+    /// µs of CPU per member until all were connected.
+    pub cpu_per_connect_us: Option<f64>,
     /// Of the busiest thread in the measured time, 0..=1: near 1 the generator is the bottleneck.
     pub busiest: f64,
     /// Resident memory per member when all were connected, bytes.
@@ -242,6 +244,8 @@ pub struct Server {
     pub cpu_per_delivery_us: Option<f64>,
     /// µs of CPU per published message.
     pub cpu_per_message_us: Option<f64>,
+    /// µs of CPU per member until all were connected and subscribed.
+    pub cpu_per_connect_us: Option<f64>,
     /// Resident memory before the first connect, bytes.
     pub rss_before: u64,
     /// When all were connected and nothing was said.
@@ -391,10 +395,12 @@ impl Summary {
         put("skipped", Some(self.counts.skipped as f64));
         put("members", Some(self.members.at_start as f64));
         put("connects_per_second", Some(self.members.per_second_max as f64));
+        put("connecting_seconds", Some(self.timing.connecting));
         put("told_lost", Some(self.counts.truth.told_lost as f64));
         put("told_cut", Some(self.counts.truth.told_cut as f64));
         put("generator.cpu_per_delivery_us", self.generator.cpu_per_delivery_us);
         put("generator.cpu_per_publish_us", self.generator.cpu_per_publish_us);
+        put("generator.cpu_per_connect_us", self.generator.cpu_per_connect_us);
         put("generator.memory_per_member", self.generator.memory_per_member);
         put("kernel.slab_per_connection", self.kernel.slab_per_connection);
         put("host.stolen_mean", self.stolen().map(|stolen| stolen.mean));
@@ -402,6 +408,7 @@ impl Summary {
         if let Some(server) = &self.server {
             put("server.cpu_per_delivery_us", server.cpu_per_delivery_us);
             put("server.cpu_per_message_us", server.cpu_per_message_us);
+            put("server.cpu_per_connect_us", server.cpu_per_connect_us);
             put("server.cpus_used", Some(server.cpus_used));
             put("server.rss_per_member", server.rss_per_member);
             put("server.rss_max", Some(server.rss_max as f64));

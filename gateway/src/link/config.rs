@@ -114,7 +114,8 @@ pub struct LinkLimits {
     pub linger: Duration,
     /// Chats of this endpoint; a join beyond them is reset at once. Default: 1,000,000, about 200 bytes each.
     pub chats_max: usize,
-    /// Requests that wait for an answer; less, if the router allows less. Default: 4,096.
+    /// Requests that wait for an answer; less, if the router allows less. Default: 16,384, a second and
+    /// a half at 10,000 a second: a pause of the host must not refuse anything. About 100 bytes each.
     pub requests_max: usize,
     /// Bytes queued for the router, beyond which requests are refused. Default: 4 MiB, 30 publishes of full size.
     pub outbound_bytes_max: usize,
@@ -127,7 +128,7 @@ impl Default for LinkLimits {
         Self {
             linger: Duration::ZERO,
             chats_max: 1_000_000,
-            requests_max: 4_096,
+            requests_max: 16_384,
             outbound_bytes_max: 4 << 20,
             request_timeout: Duration::from_secs(4),
         }

@@ -105,6 +105,7 @@ fn figures() -> Vec<Figure> {
         ),
         figure("server.rss_per_member", Unit::Bytes, true, |s| s.server.as_ref()?.rss_per_member, None),
         figure("kernel.slab_per_connection", Unit::Bytes, true, |s| s.kernel.slab_per_connection, None),
+        figure("server.cpu_per_connect_us", Unit::Micros, true, |s| s.server.as_ref()?.cpu_per_connect_us, None),
         figure("connects_per_second", Unit::Number, false, |s| Some(s.members.per_second_max as f64), None),
         figure("generator.cpu_per_delivery_us", Unit::Micros, true, |s| s.generator.cpu_per_delivery_us, None),
         figure("late.p99", Unit::Time, true, |s| latency(s, "late", |p| p.p99), Some(|row| nonzero(row.late_p99))),

@@ -144,9 +144,10 @@ fn costs(summary: &Summary, out: &mut String) {
     if let Some(server) = &summary.server {
         let _ = writeln!(
             out,
-            "  server      {} CPU per delivery, {} per message · {} of a CPU (user {}, kernel {}) · {} per idle member, at most {}",
+            "  server      {} CPU per delivery, {} per message, {} per connect · {} of a CPU (user {}, kernel {}) · {} per idle member, at most {}",
             per(server.cpu_per_delivery_us),
             per(server.cpu_per_message_us),
+            per(server.cpu_per_connect_us),
             text::percent(server.cpus_used),
             text::percent(server.user / (server.user + server.system).max(1e-9)),
             text::percent(server.system / (server.user + server.system).max(1e-9)),
@@ -167,9 +168,10 @@ fn costs(summary: &Summary, out: &mut String) {
     let generator = &summary.generator;
     let _ = writeln!(
         out,
-        "  generator   {} CPU per delivery, {} per publish · busiest thread {} · {} per idle member",
+        "  generator   {} CPU per delivery, {} per publish, {} per connect · busiest thread {} · {} per idle member",
         per(generator.cpu_per_delivery_us),
         per(generator.cpu_per_publish_us),
+        per(generator.cpu_per_connect_us),
         text::percent(generator.busiest),
         generator.memory_per_member.map_or_else(|| "–".to_owned(), text::bytes)
     );

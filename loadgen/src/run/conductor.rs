@@ -564,6 +564,7 @@ impl<'a> Conductor<'a> {
                 cpu: own.receiving + own.publishing.unwrap_or(0.0),
                 cpu_per_delivery_us: per(own.receiving, measured.deliveries),
                 cpu_per_publish_us: own.publishing.and_then(|cpu| per(cpu, measured.messages)),
+                cpu_per_connect_us: self.watch.own_cpu_of_connects().and_then(|cpu| per(cpu, members)),
                 busiest: own.busiest,
                 memory_per_member: self.watch.own_memory_per_member(members).filter(|_| known),
                 cpus: options.cpus.clone(),

@@ -115,6 +115,7 @@ impl Watch {
         let rss_before = self.before.as_ref().map_or(0, rss);
         let rss_idle = self.idle.as_ref().map_or(0, rss);
         let growth = rss_idle.saturating_sub(rss_before) as f64;
+        let connecting = self.before.as_ref().zip(self.idle.as_ref()).map(|(before, idle)| cpu(idle) - cpu(before));
         Some(Server {
             pids: self.pids.clone(),
             user,
@@ -122,6 +123,7 @@ impl Watch {
             cpus_used: (user + system) / seconds,
             cpu_per_delivery_us: per(deliveries),
             cpu_per_message_us: per(messages),
+            cpu_per_connect_us: connecting.filter(|_| members > 0).map(|cpu| cpu * 1e6 / members as f64),
             rss_before,
             rss_idle,
             rss_max: self.rss_max,
@@ -171,6 +173,11 @@ impl Watch {
         }
     }
 
+    /// CPU seconds of this process from before the connects to when all stood still.
+    pub(crate) fn own_cpu_of_connects(&self) -> Option<f64> {
+        Some(self.idle.as_ref()?.own.cpu() - self.before.as_ref()?.own.cpu())
+    }
+
     /// Resident memory per member of this process, from before the connects to when all stood still.
     pub(crate) fn own_memory_per_member(&self, members: u64) -> Option<f64> {
         let (before, idle) = (self.before.as_ref()?, self.idle.as_ref()?);
@@ -184,6 +191,10 @@ fn seconds(from: &Look, to: &Look) -> f64 {
 
 fn rss(look: &Look) -> u64 {
     look.servers.iter().map(|sample| sample.rss).sum()
+}
+
+fn cpu(look: &Look) -> f64 {
+    look.servers.iter().map(ProcessSample::cpu).sum()
 }
 
 fn twin(look: &Look, pid: u32) -> Option<&ProcessSample> {
@@ -254,13 +265,14 @@ mod tests {
     fn cpu_and_memory_are_differences_per_delivery_and_member() {
         let mut watch = Watch { pids: vec![1], ..Watch::default() };
         watch.before = Some(look(0, 0.0, 1_000));
-        watch.idle = Some(look(0, 0.0, 51_000));
+        watch.idle = Some(look(0, 0.01, 51_000));
         watch.from = Some(look(0, 1.0, 51_000));
         watch.to = Some(look(10_000_000_000, 3.0, 51_000));
         let server = watch.server(100, 1_000_000, 200_000).unwrap();
         assert_eq!(server.cpu_per_delivery_us, Some(4.0));
         assert_eq!(server.cpu_per_message_us, Some(20.0));
         assert_eq!(server.rss_per_member, Some(500.0));
+        assert_eq!(server.cpu_per_connect_us, Some(200.0));
         assert_eq!((server.threads[0].user, server.cpus_used), (0.2, 0.4));
         assert_eq!(watch.own_memory_per_member(100), Some(500.0));
         assert_eq!(watch.generator(false), OwnCpu { receiving: 2.0, publishing: None, busiest: 0.2 });

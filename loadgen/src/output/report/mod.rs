@@ -522,6 +522,7 @@ fn server_facts(summary: &Summary) -> Vec<(String, String)> {
     vec![
         fact("CPU per delivery", per(server.cpu_per_delivery_us)),
         fact("CPU per published message", per(server.cpu_per_message_us)),
+        fact("CPU per connect", per(server.cpu_per_connect_us)),
         fact("CPU time, user", format!("{:.2} s", server.user)),
         fact("CPU time, kernel", format!("{:.2} s", server.system)),
         fact("voluntary context switches", format!("{} per second", text::amount(server.switches_voluntary))),
