@@ -57,6 +57,8 @@ pub(crate) struct Pool {
     // Boxed because they move between pool and lanes.
     #[allow(clippy::vec_box)]
     spare: Vec<Box<Outgoing>>,
+    /// Where frames are written before they are copied to where they are shared.
+    pub(super) scratch: Vec<u8>,
 }
 
 impl Pool {

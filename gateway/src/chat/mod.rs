@@ -9,6 +9,7 @@
 //! * A recovery is answered with everything that was missed or with nothing ("not recoverable"), never with a part.
 //! * One history request per chat is under way at most, however many members wait for it.
 
+mod block;
 mod lane;
 mod recent;
 mod recovery;
@@ -190,7 +191,7 @@ impl<M: Copy> Chat<M> {
         let mut kept = None;
         for (encoding, lane) in Encoding::ALL.into_iter().zip(&mut self.lanes) {
             if lane.len() > 0 {
-                let frame = publication_frame(&self.encoder, encoding, offset, payload);
+                let frame = publication_frame(&self.encoder, encoding, offset, payload, &mut pool.scratch);
                 if kept.is_none() {
                     let end = frame.len() - tail_bytes(encoding, offset);
                     kept = Some(frame.slice(end - payload.len()..end));
@@ -264,13 +265,28 @@ impl<M: Copy> Chat<M> {
     }
 }
 
-/// A complete WebSocket frame with one publication: one allocation of the exact length.
-fn publication_frame(encoder: &PublicationEncoder, encoding: Encoding, offset: u64, payload: &[u8]) -> Bytes {
+/// A complete WebSocket frame with one publication.
+fn publication_frame(
+    encoder: &PublicationEncoder,
+    encoding: Encoding,
+    offset: u64,
+    payload: &[u8],
+    scratch: &mut Vec<u8>,
+) -> Bytes {
     let length = encoder.encoded_len(encoding, offset, payload);
-    let mut bytes = Vec::with_capacity(frame::header_bytes(length) + length);
-    frame::header_into(&mut bytes, opcode(encoding), length);
-    encoder.write(encoding, offset, payload, &mut bytes);
-    Bytes::from(bytes)
+    let write = |out: &mut Vec<u8>| {
+        frame::header_into(out, opcode(encoding), length);
+        encoder.write(encoding, offset, payload, out);
+    };
+    let total = frame::header_bytes(length) + length;
+    if total > block::MAX {
+        let mut bytes = Vec::with_capacity(total);
+        write(&mut bytes);
+        return Bytes::from(bytes);
+    }
+    scratch.clear();
+    write(scratch);
+    block::shared(scratch)
 }
 
 /// The kind of frame that carries an encoding.

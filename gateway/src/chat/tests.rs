@@ -61,7 +61,7 @@ fn the_kept_payload_is_a_slice_of_the_first_frame() {
     for encoding in Encoding::ALL {
         for offset in [1, 9, 10, 127, 128, 16_383, 16_384, (1 << 53) - 1] {
             let encoder = PublicationEncoder::new("näme \"quoted\"");
-            let frame = publication_frame(&encoder, encoding, offset, br#"{"a":1}"#);
+            let frame = publication_frame(&encoder, encoding, offset, br#"{"a":1}"#, &mut Vec::new());
             let end = frame.len() - tail_bytes(encoding, offset);
             assert_eq!(&frame[end - 7..end], br#"{"a":1}"#, "{encoding:?} {offset}");
         }
