@@ -209,6 +209,22 @@ mod tests {
     }
 
     #[test]
+    fn a_storm_is_compared_by_who_is_back_when_and_at_what_cost() {
+        let back = |seconds, micros| {
+            let mut cell = cell(0.0, 1.0);
+            cell.back.add(seconds);
+            cell.cpu_per_member.add(micros);
+            cell
+        };
+        let cells = [(BUN, back(2.0, 50.0)), (of(Peer::Corecast), back(1.0, 40.0)), (of(Peer::Ws), Cell::default())];
+        let mut out = String::new();
+        storm(1_000, &cells, &mut out);
+        assert!(out.contains("| 500 | 1.00 × Bun | **50.0** (50.0 … 50.0) | 1.00 × Bun | 100 % |"), "{out}");
+        assert!(out.contains("| 1000 | 2.00 × Bun | **40.0** (40.0 … 40.0) | 0.80 × Bun |"), "{out}");
+        assert!(out.contains("did not run"), "{out}");
+    }
+
+    #[test]
     fn each_generator_s_ratios_are_to_what_it_saw_itself() {
         let mut seen = [(BUN, Cell::default()), (Contender { client: Client::Second, ..BUN }, Cell::default())];
         seen[0].1.cpu.add(10.0);
