@@ -107,3 +107,18 @@ impl Load {
         matches!(self, Self::SmallMax | Self::BigMax)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use corecast_loadgen::scenario::Scenario;
+
+    use super::*;
+
+    #[test]
+    fn the_storm_s_file_is_a_scenario_with_chats_of_that_size() {
+        let path = Load::Storm.scenario();
+        let scenario = Scenario::parse(&std::fs::read_to_string(&path).unwrap(), &path.display().to_string()).unwrap();
+        assert_eq!(scenario.chats[0].members, STORM_CHAT);
+        assert!(scenario.storm.is_some_and(|storm| !storm.recover));
+    }
+}

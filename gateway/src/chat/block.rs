@@ -3,11 +3,17 @@
 //! `Bytes::from(Vec)` takes two as soon as it is shared: the buffer and the count of its users. A frame of an update is
 //! always shared (by its receivers and the recent publications) and mostly dropped long after it left the processor's
 //! caches, where every allocation is another miss.
+//!
+//! Invariants worth naming:
+//! * A small frame is copied once, out of a buffer that stays in the cache; a large one is never copied.
+//! * The buffer never stays large: a large frame takes it along.
+
+use std::mem;
 
 use bytes::Bytes;
 
-/// Longest frame that gets one.
-pub(super) const MAX: usize = 510;
+/// Longest frame that is small.
+const SMALL_MAX: usize = 510;
 
 /// Bytes within the allocation that counts their users.
 struct Block<const N: usize> {
@@ -30,8 +36,9 @@ impl<const N: usize> AsRef<[u8]> for Block<N> {
     }
 }
 
-/// A copy that is to be shared.
-pub(super) fn shared(bytes: &[u8]) -> Bytes {
+/// Takes a frame out of the buffer that it was written into.
+pub(super) fn shared(buffer: &mut Vec<u8>) -> Bytes {
+    let bytes = buffer.as_slice();
     // With their length and the 16 bytes of the count: multiples of 16.
     let block = match bytes.len() {
         0..=94 => Block::<94>::copy_of(bytes).map(Bytes::from_owner),
@@ -40,10 +47,10 @@ pub(super) fn shared(bytes: &[u8]) -> Bytes {
         159..=190 => Block::<190>::copy_of(bytes).map(Bytes::from_owner),
         191..=254 => Block::<254>::copy_of(bytes).map(Bytes::from_owner),
         255..=382 => Block::<382>::copy_of(bytes).map(Bytes::from_owner),
-        383..=MAX => Block::<MAX>::copy_of(bytes).map(Bytes::from_owner),
+        383..=SMALL_MAX => Block::<SMALL_MAX>::copy_of(bytes).map(Bytes::from_owner),
         _ => None,
     };
-    block.unwrap_or_else(|| Bytes::copy_from_slice(bytes))
+    block.unwrap_or_else(|| Bytes::from(mem::take(buffer)))
 }
 
 #[cfg(test)]
@@ -53,10 +60,25 @@ mod tests {
     #[test]
     fn every_length_comes_back_as_it_was() {
         let source: Vec<u8> = (0..1_000).map(|n| n as u8).collect();
+        let mut buffer = Vec::new();
         for length in 0..=source.len() {
-            let copy = shared(&source[..length]);
-            assert_eq!(copy, source[..length]);
-            assert_eq!(copy.slice(length / 2..), source[length / 2..length]);
+            buffer.clear();
+            buffer.extend_from_slice(&source[..length]);
+            let frame = shared(&mut buffer);
+            assert_eq!(frame, source[..length]);
+            assert_eq!(frame.slice(length / 2..), source[length / 2..length]);
         }
+    }
+
+    #[test]
+    fn a_large_frame_is_not_copied_and_takes_its_buffer_along() {
+        let mut buffer = vec![7; SMALL_MAX + 1];
+        let written = buffer.as_ptr();
+        assert_eq!(shared(&mut buffer).as_ptr(), written);
+        assert_eq!(buffer.capacity(), 0);
+        buffer.extend_from_slice(&[7; SMALL_MAX]);
+        let written = buffer.as_ptr();
+        assert_ne!(shared(&mut buffer).as_ptr(), written);
+        assert_eq!(buffer.as_ptr(), written, "it is used again");
     }
 }

@@ -57,7 +57,7 @@ pub(crate) struct Pool {
     // Boxed because they move between pool and lanes.
     #[allow(clippy::vec_box)]
     spare: Vec<Box<Outgoing>>,
-    /// Where frames are written before they are copied to where they are shared.
+    /// Where frames are written; see `block`.
     pub(super) scratch: Vec<u8>,
 }
 

@@ -274,18 +274,10 @@ fn publication_frame(
     scratch: &mut Vec<u8>,
 ) -> Bytes {
     let length = encoder.encoded_len(encoding, offset, payload);
-    let write = |out: &mut Vec<u8>| {
-        frame::header_into(out, opcode(encoding), length);
-        encoder.write(encoding, offset, payload, out);
-    };
-    let total = frame::header_bytes(length) + length;
-    if total > block::MAX {
-        let mut bytes = Vec::with_capacity(total);
-        write(&mut bytes);
-        return Bytes::from(bytes);
-    }
     scratch.clear();
-    write(scratch);
+    scratch.reserve_exact(frame::header_bytes(length) + length);
+    frame::header_into(scratch, opcode(encoding), length);
+    encoder.write(encoding, offset, payload, scratch);
     block::shared(scratch)
 }
 
